@@ -1,0 +1,412 @@
+"""Every setting of aisle, typed; the only place that reads YAML or the environment.
+
+One complete file per environment, read once at the entry point with `load()` and passed down as the narrowest section.
+`${NAME}` in a value is replaced from the environment, so that secrets and machine paths stay out of the files. An
+unknown key fails, and the message names the file, the key, the value and what is allowed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from aisle.catalog.rules import ColumnMap
+from aisle.errors import ConfigError
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+
+
+class Section(BaseModel):
+    """A part of the configuration: immutable, and strict about its keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class SourceConfig(Section):
+    """Where the catalogue lies."""
+
+    url: str | tuple[str, ...]
+    """File, folder or glob, or several: any fsspec URL (local path, s3://, gs://, hf://, memory://)."""
+    format: Literal["auto", "parquet", "csv", "jsonl"] = "auto"
+    """`auto` goes by the file's extension; .gz is understood for csv and jsonl."""
+    storage_options: dict[str, Any] = Field(default_factory=dict)
+    """Passed to fsspec, such as `{endpoint_url: ..., anon: true}`. Secrets as `${NAME}`."""
+
+
+class CatalogConfig(Section):
+    """How source rows become products."""
+
+    source: SourceConfig
+    columns: ColumnMap
+    """The shop's own columns mapped onto the Product contract."""
+    quarantine_max_fraction: float = Field(0.05, ge=0, le=1)
+    """More rejected rows than this share fails the job; the rows and reasons stay in the run's folder."""
+    text_fields: tuple[Literal["title", "brand", "category", "attributes", "description"], ...] = (
+        "title",
+        "brand",
+        "category",
+        "attributes",
+        "description",
+    )
+    """What the encoder reads of a product, in this order. Fewer fields embed faster."""
+    text_max_chars: int = Field(1000, ge=32)
+    """The text is cut here before tokenising; about 4 characters make a token."""
+
+
+class EncoderConfig(Section):
+    """Which model turns text into vectors."""
+
+    model: str = "sentence-transformers/all-MiniLM-L6-v2"
+    """Local folder or Hugging Face name; resolved locally first (design: path, cache, package, hub)."""
+    runtime: Literal["onnx", "torch", "hashing"] = "onnx"
+    """`onnx` on CPU, `torch` on a GPU, `hashing` needs no model and knows only spelling: tests and first runs."""
+    precision: Literal["fp32", "int8"] = "fp32"
+    """Precision of the catalogue's vectors; part of their fingerprint."""
+    query_precision: Literal["fp32", "int8"] = "int8"
+    """int8 per channel answers a query in a third of the time; its effect on ndcg@10 is in the README's table."""
+    max_tokens: int = Field(128, ge=8, le=8192)
+    """Longer product texts are cut. Embedding time grows in proportion."""
+    query_max_tokens: int = Field(48, ge=8, le=8192)
+    """Longer queries are cut."""
+    query_prefix: str = ""
+    """Put before every query; e5 models want `query: `."""
+    document_prefix: str = ""
+    """Put before every product text; e5 models want `passage: `."""
+    dimension: int = Field(256, ge=8)
+    """Only for `hashing`; real models have their own."""
+    batch_rows: int = Field(32, ge=1)
+    """Rows embedded in one call, after sorting by length."""
+
+
+class DenseConfig(Section):
+    """The FAISS index of a segment."""
+
+    kind: Literal["flat", "sq8", "hnsw", "ivf"] = "sq8"
+    """flat is exact; sq8 near exact at a quarter of the memory; hnsw fastest on CPU; ivf for very large shards."""
+    hnsw_m: int = Field(32, ge=4, le=128)
+    """Links a node; more is better recall and more memory."""
+    hnsw_ef_construction: int = Field(120, ge=8)
+    """Candidates while building; raises build time and recall."""
+    hnsw_ef_search: int = Field(192, ge=8)
+    """Candidates while searching; never below the k asked for."""
+    hnsw_ef_filtered: int = Field(512, ge=8)
+    """The same under a filter that allows more than `brute_force_below_fraction` of the rows."""
+    ivf_lists: int = Field(0, ge=0)
+    """Inverted lists; 0 chooses 4 x sqrt(rows)."""
+    ivf_probes: int = Field(32, ge=1)
+    """Lists visited a query."""
+    brute_force_below_fraction: float = Field(0.25, ge=0, le=1)
+    """A filter that allows a smaller share of the rows is answered by exact search over the allowed rows."""
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    """`auto` uses a GPU when faiss sees one and its selector self-test passes."""
+
+
+class LexicalConfig(Section):
+    """The BM25 side: which fields count how much."""
+
+    boosts: dict[Literal["title", "brand", "category", "attributes", "description"], float] = Field(
+        default_factory=lambda: {"title": 2.0, "brand": 1.0, "category": 1.0, "attributes": 0.6, "description": 0.4}
+    )
+    """Weight of a field's BM25 score; a field left out is not searched."""
+    stemmer: Literal["english", "german", "french", "spanish", "italian", "dutch", "none"] = "english"
+    """Snowball stemmer; stop words are kept, they carry meaning in short titles."""
+
+
+class IndexConfig(Section):
+    """How the catalogue is cut and indexed."""
+
+    shards: int = Field(2, ge=1, le=4096)
+    """Products go to shards by a stable hash of their id; changing this re-indexes everything."""
+    dense: DenseConfig = DenseConfig()
+    lexical: LexicalConfig = LexicalConfig()
+    max_delta_segments: int = Field(8, ge=0)
+    """A shard with more delta segments than this is compacted into one."""
+    max_tombstone_fraction: float = Field(0.2, ge=0, le=1)
+    """A shard with a larger share of dead rows is compacted into one segment."""
+
+
+class RetrievalConfig(Section):
+    """How many candidates each side gives and how they are fused."""
+
+    dense_depth: int = Field(200, ge=0, le=10_000)
+    """Candidates by cosine; 0 turns the dense side off."""
+    lexical_depth: int = Field(200, ge=0, le=10_000)
+    """Candidates by BM25; 0 turns the lexical side off."""
+    fusion: Literal["weighted", "rrf"] = "weighted"
+    """`weighted`: w x cosine + (1 - w) x BM25 / the query's attainable BM25; `rrf`: reciprocal ranks."""
+    dense_weight: float = Field(0.5, ge=0, le=1)
+    """w above; in rrf the weight of the dense list."""
+    rrf_k: int = Field(60, ge=1)
+    """Constant of reciprocal rank fusion (Cormack et al., 2009)."""
+    rank_depth: int = Field(200, ge=1, le=10_000)
+    """Best fused candidates that the ranker scores; raised to offset + k where a request goes deeper."""
+    expansion_weight: float = Field(0.3, ge=0, le=1)
+    """Weight of a term that only a rewrite's expansion holds, against 1 for the query's own."""
+
+
+class RewriterConfig(Section):
+    """The language model that corrects, expands and segments queries."""
+
+    mode: Literal["off", "vllm"] = "vllm"
+    """`off` serves without a rewriter; answers then say nothing of it."""
+    model: str = "builtin"
+    """`builtin`, a folder, or a Hugging Face name of any causal LM."""
+    budget_ms: float = Field(250, ge=0)
+    """The rewriter's share of a request's time; past it the original query is searched."""
+    max_tokens: int = Field(64, ge=8, le=1024)
+    """Longest answer of the model."""
+    cache_entries: int = Field(10_000, ge=0)
+    """Rewrites kept in memory, least recently used goes first."""
+    max_concurrent: int = Field(64, ge=1)
+    """Queries inside the engine at once."""
+    kv_cache_gib: float = Field(0.5, gt=0)
+    """Memory of the engine's key-value cache on CPU."""
+    gpu_memory_fraction: float = Field(0.1, gt=0, le=1)
+    """Share of a GPU's memory that the engine may take."""
+
+
+class RankerConfig(Section):
+    """The model that orders the candidates."""
+
+    model: str = "builtin"
+    """`builtin` (trained on the sample catalogue), `fused` (no model, the fused score orders), or a folder."""
+    missing: Literal["error", "fused"] = "error"
+    """When the folder is not there: fail, or order by the fused score. A first night has nothing to train on yet."""
+    rounds: int = Field(300, ge=1)
+    """Training: boosting rounds at most; a dev split stops earlier."""
+    leaves: int = Field(31, ge=2)
+    """Training: leaves of a tree."""
+    learning_rate: float = Field(0.06, gt=0, le=1)
+    """Training: shrinkage."""
+
+
+class RelevanceConfig(Section):
+    """The calibrated cut."""
+
+    model: str = "builtin"
+    """`builtin` (trained on the sample catalogue), `cosine` (raw cosine, uncalibrated), or a folder."""
+    missing: Literal["error", "cosine"] = "error"
+    """When the folder is not there: fail, or take the raw cosine with threshold 0."""
+    threshold: float | None = Field(None, ge=0, le=1)
+    """Overrides the trained threshold; 0 keeps everything."""
+    family: Literal["linear", "sqrt", "quadratic", "power", "logistic", "blend"] = "blend"
+    """Training: the map from score to probability (Cosine Adapter)."""
+    wanted_recall: float = Field(0.95, gt=0, le=1)
+    """Training: the threshold keeps this share of the relevant pairs of the dev split."""
+
+
+class EvaluationConfig(Section):
+    """Which judgments measure a snapshot."""
+
+    judgments: str | None = None
+    """Parquet with `query, product_id, grade` and, if there, `split`; none skips the evaluation, and the gate says so."""
+    relevant_from: float = 2
+    """Lowest grade that counts as relevant."""
+    lowest_grade: float | None = None
+    """Grade with gain 0; none takes the set's lowest."""
+    split: str | None = "test"
+    """Which split `jobs.evaluate` reports; none takes all."""
+    gate_split: str | None = "dev"
+    """Which split the nightly gate looks at, so that the test split stays unseen."""
+    depth: int = Field(200, ge=10, le=10_000)
+    """Retrieval is measured down to this rank."""
+
+
+class ServingConfig(Section):
+    """The Serve application."""
+
+    topology: Literal["fused", "split"] = "fused"
+    """`fused`: retrieve, rank and filter in the gateway's process; `split`: each in its own deployment."""
+    host: str = "127.0.0.1"
+    """Address that HTTP binds to; loopback unless told otherwise."""
+    port: int = Field(8000, ge=1, le=65535)
+    """HTTP port."""
+    cache_dir: str = ".aisle/cache"
+    """Verified copies of served files; shared by the replicas of a node."""
+    resident_snapshots: int = Field(2, ge=1)
+    """Snapshots kept loaded: the live one and its predecessor."""
+    poll_interval_s: float = Field(5.0, gt=0)
+    """How often CURRENT is read."""
+    gateway_replicas: int = Field(1, ge=1)
+    """Gateways; in `fused` each holds the whole snapshot."""
+    shard_groups: int = Field(1, ge=1)
+    """split: shards are dealt to this many deployments."""
+    shard_replicas: int = Field(1, ge=1)
+    """split: replicas of each shard group."""
+    ranker_replicas: int = Field(1, ge=1)
+    """split: replicas of the ranker."""
+    threads: int = Field(1, ge=1)
+    """Threads of ONNX Runtime and FAISS in one replica; replicas should not fight for cores."""
+    batch_max: int = Field(8, ge=1)
+    """Queries answered in one pass of the pipeline."""
+    batch_wait_ms: float = Field(0.0, ge=0)
+    """How long a batch waits for company; 0 takes only what is already queued."""
+    max_ongoing_requests: int = Field(64, ge=1)
+    """Requests inside one replica at once."""
+    max_queued_requests: int = Field(128, ge=0)
+    """Requests waiting for a replica; beyond it callers get 503 with Retry-After."""
+    default_timeout_ms: float = Field(1000, gt=0)
+    """Deadline of a request that names none."""
+    max_timeout_ms: float = Field(5000, gt=0)
+    """Longest deadline a request may ask for."""
+
+
+class RayConfig(Section):
+    """How jobs use the cluster."""
+
+    num_cpus: int = Field(4, ge=2)
+    """CPUs of a cluster that a job starts for itself; ignored when RAY_ADDRESS names one.
+
+    Logical: at least `embed_workers` + 1, or an actor pool holds every CPU and the tasks that feed it wait for ever.
+    """
+    object_store_bytes: int = Field(1_000_000_000, ge=80_000_000)
+    """Object store of a cluster that a job starts for itself."""
+    embed_workers: int = Field(2, ge=1)
+    """Size of the actor pool that embeds."""
+    embed_threads: int = Field(1, ge=1)
+    """Threads of one embedding worker."""
+    embed_gpus: float = Field(0.0, ge=0)
+    """GPUs of one embedding worker."""
+    part_fraction: float = Field(0.01, gt=0, le=1)
+    """Embedding is checkpointed in parts of at most this share of the rows."""
+
+
+    @model_validator(mode="after")
+    def _tasks_have_a_cpu(self) -> RayConfig:
+        if self.num_cpus <= self.embed_workers:
+            raise ValueError(
+                f"num_cpus is {self.num_cpus}, embed_workers {self.embed_workers}; num_cpus must be larger, "
+                "or the pool starves the tasks that feed it"
+            )
+        return self
+
+
+class Settings(Section):
+    """One environment."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")
+    """Names the environment in logs, metrics and job submission ids."""
+    store: str
+    """Where snapshots live: a local path or s3:// publish; any other fsspec URL is read only."""
+    store_options: dict[str, Any] = Field(default_factory=dict)
+    """Passed to fsspec for the store."""
+    work_dir: str = ".aisle/work"
+    """Scratch space on each node: exported encoders, segments while they are built."""
+    catalog: CatalogConfig
+    encoder: EncoderConfig = EncoderConfig()
+    index: IndexConfig = IndexConfig()
+    retrieval: RetrievalConfig = RetrievalConfig()
+    rewriter: RewriterConfig = RewriterConfig()
+    ranker: RankerConfig = RankerConfig()
+    relevance: RelevanceConfig = RelevanceConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    serving: ServingConfig = ServingConfig()
+    ray: RayConfig = RayConfig()
+
+    @model_validator(mode="after")
+    def _one_side_is_on(self) -> Settings:
+        if self.retrieval.dense_depth == 0 and self.retrieval.lexical_depth == 0:
+            raise ValueError("retrieval: dense_depth and lexical_depth are both 0; leave one side on")
+        return self
+
+    def index_hash(self) -> str:
+        """Short hash of what decides a snapshot's content: sections that only serve or schedule are left out."""
+        decided_by = self.model_dump(mode="json", include={"catalog", "encoder", "index"})
+        decided_by["catalog"].pop("source")
+        return hashlib.sha256(json.dumps(decided_by, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> Settings:
+    """Reads one environment's file.
+
+    Args:
+        path: a YAML file.
+        overrides: `section.key=value` each, the value in YAML, applied over the file (`--set` of the jobs).
+
+    Raises:
+        ConfigError: the file is missing or not YAML, a key is unknown, a value is not allowed, or a `${NAME}` without a
+            default is not set.
+    """
+    try:
+        raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); --config wants a YAML file such as "
+                          "configs/local.yaml") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}: holds {type(raw).__name__}, expected a mapping of sections")
+    for override in overrides:
+        _apply(raw, override)
+    try:
+        return Settings.model_validate(_expand(raw, str(path), ""))
+    except ValidationError as error:
+        raise ConfigError(_explain(str(path), error)) from error
+
+
+def _apply(raw: dict[str, Any], override: str) -> None:
+    """Sets one `a.b.c=value` in place."""
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set {override!r}: expected section.key=value, such as index.shards=4")
+    *parents, leaf = key.strip().split(".")
+    node = raw
+    for part in parents:
+        node = node.setdefault(part, {})
+        if not isinstance(node, dict):
+            raise ConfigError(f"--set {override!r}: {part} is a value, not a section")
+    try:
+        node[leaf] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override!r}: the value is not valid YAML: {error}") from error
+
+
+def _expand(node: Any, path: str, key: str) -> Any:
+    """Replaces `${NAME}` and `${NAME:-default}` in every string below `node`."""
+    if isinstance(node, dict):
+        return {name: _expand(value, path, f"{key}.{name}" if key else str(name)) for name, value in node.items()}
+    if isinstance(node, list):
+        return [_expand(value, path, f"{key}[{i}]") for i, value in enumerate(node)]
+    if not isinstance(node, str):
+        return node
+
+    def value_of(match: re.Match[str]) -> str:
+        name, default = match.group(1), match.group(2)
+        value = os.environ.get(name, default)
+        if value is None:
+            raise ConfigError(f"{path}: {key} names ${{{name}}}, which is not set; export {name} or write its value")
+        return value
+
+    return _VARIABLE.sub(value_of, node)
+
+
+def _explain(path: str, error: ValidationError) -> str:
+    """One line a problem: file, key path, what is wrong, the value got."""
+    lines = []
+    for problem in error.errors():
+        where = ".".join(str(part) for part in problem["loc"]) or "(whole file)"
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"{path}: {where}: unknown key{_neighbours(problem['loc'])}")
+        elif problem["type"] == "missing":
+            lines.append(f"{path}: {where}: required key is missing")
+        else:
+            lines.append(f"{path}: {where}: got {problem['input']!r}; {problem['msg']}")
+    return "\n".join(lines)
+
+
+def _neighbours(location: tuple[int | str, ...]) -> str:
+    """Lists the keys that are allowed where an unknown one was found."""
+    model: Any = Settings
+    for part in location[:-1]:
+        field = getattr(model, "model_fields", {}).get(part)
+        model = field.annotation if field is not None else None
+    fields = getattr(model, "model_fields", None)
+    return f"; allowed here: {', '.join(sorted(fields))}" if fields else ""
