@@ -1,0 +1,120 @@
+"""One system against judgments: every measure that a report shows, per query so that intervals can be drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from aisle.batch import ABSENT_SCORE
+from aisle.evaluation.calibration import PairMeasures, measure_pairs
+from aisle.evaluation.judgments import Judgments
+from aisle.evaluation.metrics import ndcg, ndcg_of_pairs, page_precision, recall, reciprocal_rank
+from aisle.evaluation.run import Run
+
+Floats = NDArray[np.float64]
+
+PAGE = 24
+"""Hits of a page, whose precision is measured."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one system achieved; arrays have one value a measurable query, NaN where a measure is not defined."""
+
+    name: str
+    per_query: dict[str, Floats]
+    pairs: PairMeasures | None
+    """Of `relevance` over all judged pairs; none where the system has no relevance."""
+    zero_result_fraction: float
+
+    def means(self) -> dict[str, float]:
+        """Each measure's mean over the queries for which it is defined."""
+        means = {
+            name: float(np.nanmean(values))
+            for name, values in self.per_query.items()
+            if np.isfinite(values).any()
+        }
+        means["zero_results"] = self.zero_result_fraction
+        if self.pairs is not None:
+            means.update({f"pairs_{name}": value for name, value in self.pairs.as_dict().items()})
+        return means
+
+
+def judged_pairs(judgments: Judgments) -> pa.Table:
+    """Every judged pair, in the order of `judgments`: `query, product_id`."""
+    texts = np.repeat(np.array(judgments.texts, dtype=object), np.diff(judgments.offsets))
+    return pa.table(
+        {
+            "query": pa.array(list(texts), pa.string()),
+            "product_id": pa.array(list(judgments.product_ids), pa.string()),
+        }
+    )
+
+
+def measure(
+    name: str, judgments: Judgments, found: pa.Table, pairs: pa.Table, *, filtered: bool
+) -> Measured:
+    """Measures a system.
+
+    Args:
+        name: of the system.
+        judgments: with unknown products still in; all-lowest queries count for nothing but calibration.
+        found: `RESULT_SCHEMA` of every query.
+        pairs: `PAIRS_SCHEMA` of `judged_pairs(judgments)`, in that order.
+        filtered: whether the system has a relevance filter; without one every hit counts as kept.
+    """
+    run = Run.from_columns(
+        found["query"].to_pylist(),
+        found["product_id"].to_pylist(),
+        found["rank"].to_numpy(),
+        kept=found["kept"].to_numpy(zero_copy_only=False) if filtered else None,
+    )
+    scores = pairs["score"].to_numpy(zero_copy_only=False).astype(np.float64)
+    page = page_precision(judgments, run, PAGE)
+    per_query = {
+        "ndcg@10": ndcg(judgments, run, 10),
+        "ndcg@10_pairs": ndcg_of_pairs(judgments, scores, 10),
+        "recall@10": recall(judgments, run, 10),
+        "recall@100": recall(judgments, run, 100),
+        "recall@200": recall(judgments, run, 200),
+        "mrr@100": reciprocal_rank(judgments, run, 100),
+        "page_precision": page.precision,
+        "page_judged": page.judged_fraction,
+    }
+    skipped = ~np.isin(np.array(judgments.queries), np.array(judgments.measurable().queries))
+    for values in per_query.values():
+        values[skipped] = np.nan
+    relevance = pairs["relevance"].to_numpy(zero_copy_only=False)
+    known = scores > ABSENT_SCORE
+    measured = None
+    if filtered and known.any():
+        measured = measure_pairs(relevance[known].astype(np.float64), judgments.relevant[known])
+    zero = float(np.mean(page.kept == 0)) if len(judgments) else 0.0
+    return Measured(name, per_query, measured, zero)
+
+
+def text_table(rows: list[Measured]) -> str:
+    """The report for a terminal: a row a system."""
+    columns = [
+        "ndcg@10",
+        "ndcg@10_pairs",
+        "recall@100",
+        "recall@200",
+        "page_precision",
+        "zero_results",
+    ]
+    pair_columns = ["pairs_dropped_at_95", "pairs_brier_skill", "pairs_calibration_error"]
+    lines = [
+        f"{'':20}" + "".join(f"{name.replace('pairs_', ''):>16}" for name in columns + pair_columns)
+    ]
+    for row in rows:
+        means = row.means()
+        cells = [
+            f"{means[name]:16.4f}" if name in means else f"{'-':>16}"
+            for name in columns + pair_columns
+        ]
+        lines.append(f"{row.name:20}" + "".join(cells))
+    return "\n".join(lines)
