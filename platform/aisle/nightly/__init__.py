@@ -1,0 +1,1 @@
+"""The nightly run: catalogue to snapshot, step by step, each step resumable."""

@@ -1,0 +1,74 @@
+"""The models that go into a snapshot: found by the config's names, copied as served, named by their content."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from aisle.config import Settings
+from aisle.embed import open_encoder, prepare_encoder, resolve_model
+from aisle.errors import ModelError
+from aisle.store import sha256_of
+
+logger = logging.getLogger(__name__)
+
+BUILTIN = Path(__file__).resolve().parent.parent / "models"
+"""Models that ship with the package: trained on the sample catalogue."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model to be served: a folder, or a rule without files."""
+
+    role: str
+    kind: str
+    folder: Path | None
+    fingerprint: str
+
+
+def choose_models(settings: Settings) -> dict[str, Model]:
+    """Finds or makes every model by role; the encoder is exported here, once, and cached.
+
+    Raises:
+        ModelError: a configured model is not there and the config does not say what to do instead.
+    """
+    encoder = prepare_encoder(settings.encoder, Path(settings.work_dir))
+    models = {
+        "encoder": Model("encoder", settings.encoder.runtime, encoder, open_encoder(encoder).fingerprint),
+        "ranker": _trained("ranker", settings.ranker.model, settings.ranker.missing, "fused"),
+        "relevance": _trained("relevance", settings.relevance.model, settings.relevance.missing, "cosine"),
+    }
+    if settings.rewriter.mode == "vllm":
+        models["rewriter"] = _rewriter(settings)
+    return models
+
+
+def _trained(role: str, name: str, missing: str, rule: str) -> Model:
+    if name == rule:
+        return Model(role, rule, None, rule)
+    folder = BUILTIN / role if name == "builtin" else Path(name).expanduser()
+    if folder.is_dir():
+        return Model(role, "onnx", folder, fingerprint(folder))
+    if missing == rule:
+        logger.warning("model is not trained yet", extra={"role": role, "folder": str(folder), "instead": rule})
+        return Model(role, rule, None, rule)
+    raise ModelError(
+        f"{role}.model: {folder} is not there; train it with python -m jobs.train_{role}, or set "
+        f"{role}.missing: {rule} for a first night"
+    )
+
+
+def _rewriter(settings: Settings) -> Model:
+    name = settings.rewriter.model
+    folder = BUILTIN / "rewriter" if name == "builtin" else resolve_model(name, Path(settings.work_dir))
+    return Model("rewriter", "vllm", folder, fingerprint(folder))
+
+
+def fingerprint(folder: Path) -> str:
+    """sha256 over the names and contents of a folder's files: equal folders, equal fingerprint."""
+    digest = hashlib.sha256()
+    for path in sorted(each for each in folder.rglob("*") if each.is_file()):
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{sha256_of(path)}\n".encode())
+    return digest.hexdigest()[:32]

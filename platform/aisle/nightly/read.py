@@ -1,0 +1,106 @@
+"""Step 1, read: source files to products, dealt to their shards; bad rows aside with their reasons."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from aisle.catalog.reader import read_unit, source_fingerprint
+from aisle.catalog.sources import ReadUnit, plan_units
+from aisle.errors import CatalogError, JobFailed, QuarantineExceeded
+from aisle.index.plan import shard_numbers
+from aisle.nightly.run import Item, Mapper, Run
+
+STEP = "read"
+BATCH_ROWS = 50_000
+
+
+@dataclass(frozen=True)
+class ReadPart:
+    """Worker: reads one unit of the source and writes its rows, a file a shard."""
+
+    run: Run
+
+    def __call__(self, item: Item) -> Item:
+        catalog, shards = self.run.settings.catalog, self.run.settings.index.shards
+        unit = ReadUnit(**item["unit"])
+        part = item["part"]
+        counts = {"rows": 0, "products": 0, "rejected": 0}
+        files: dict[str, list[str]] = {}
+        rejected: list[str] = []
+        batches = read_unit(unit, catalog.columns, BATCH_ROWS, catalog.source.storage_options)
+        for number, batch in enumerate(batches):
+            counts["rows"] += batch.products.num_rows + batch.rejected.num_rows
+            counts["products"] += batch.products.num_rows
+            counts["rejected"] += batch.rejected.num_rows
+            owner = shard_numbers(batch.products["product_id"], shards)
+            for shard in np.unique(owner):
+                name = f"{STEP}/{part}/{shard:04d}-{number:05d}.parquet"
+                path = self.run.write_table(name, batch.products.filter(pa.array(owner == shard)))
+                files.setdefault(str(shard), []).append(path)
+            if batch.rejected.num_rows:
+                name = f"{STEP}/{part}/rejected-{number:05d}.parquet"
+                rejected.append(self.run.write_table(name, batch.rejected))
+        after = source_fingerprint(unit, catalog.source.storage_options)
+        if after != item["fingerprint"]:
+            raise CatalogError(
+                f"{unit.url}: changed while it was read ({item['fingerprint']} -> {after}); nothing was published, "
+                "start the job again once the file is complete"
+            )
+        result = {"part": part, **counts, "files": files, "rejected_files": rejected, "fingerprint": after}
+        return self.run.finish(STEP, part, result)
+
+
+def read(run: Run, mapper: Mapper, **progress: object) -> list[Item]:
+    """Reads the whole source.
+
+    Raises:
+        CatalogError: the source is missing, unreadable, changed while read, or has no valid row.
+        QuarantineExceeded: more bad rows than the config allows.
+    """
+    catalog = run.settings.catalog
+    units = plan_units(catalog.source, catalog.source.storage_options)
+    done = run.done(STEP)
+    items = []
+    for order, unit in enumerate(units):
+        part = f"unit-{order:05d}"
+        fingerprint = source_fingerprint(unit, catalog.source.storage_options)
+        if part in done and done[part]["fingerprint"] != fingerprint:
+            raise JobFailed(
+                f"{unit.url}: was replaced since this run ({run.run_id}) began; start a new run with "
+                "python -m jobs.reindex --fresh"
+            )
+        items.append({"part": part, "unit": asdict(unit), "fingerprint": fingerprint})
+    results = run.each(mapper, _Make(run), items, step=STEP, **progress)  # type: ignore[arg-type]
+    rows = sum(each["rows"] for each in results)
+    rejected = sum(each["rejected"] for each in results)
+    if rows == rejected:
+        raise CatalogError(
+            f"{catalog.source.url}: {rows} rows, none is a valid product{_example(run, results)}; check catalog.columns"
+        )
+    if rejected > catalog.quarantine_max_fraction * rows:
+        raise QuarantineExceeded(
+            f"{rejected} of {rows} rows were rejected ({rejected / rows:.1%}), allowed is "
+            f"catalog.quarantine_max_fraction={catalog.quarantine_max_fraction:.1%}{_example(run, results)}; "
+            f"rows and reasons: {run.store.url}/{run.folder}/{STEP}/"
+        )
+    return results
+
+
+@dataclass(frozen=True)
+class _Make:
+    run: Run
+
+    def __call__(self) -> ReadPart:
+        return ReadPart(self.run)
+
+
+def _example(run: Run, results: list[Item]) -> str:
+    """The first reason, to save a look into the quarantine."""
+    for each in results:
+        for path in each["rejected_files"]:
+            row = run.read_table(path).slice(0, 1).to_pylist()[0]
+            return f"; for instance {row['source']} row {row['row']}: {row['reason']}"
+    return ""

@@ -1,0 +1,164 @@
+"""The nightly run, read top to bottom: read, rows, embed, index, assemble, judge, publish.
+
+Every step leaves its parts below the run's folder; a run that was killed is found by its inputs and continued. Nothing
+that serves is touched before the last line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from aisle.config import Settings
+from aisle.embed import open_encoder
+from aisle.nightly.assemble import assemble, complete, name_snapshot, with_file
+from aisle.nightly.embed import embed
+from aisle.nightly.index import index
+from aisle.nightly.models import Model, choose_models
+from aisle.nightly.publish import live_or_none, publish
+from aisle.nightly.read import read
+from aisle.nightly.rows import rows
+from aisle.nightly.run import Item, Mapper, Run
+from aisle.snapshot import Library, Manifest
+from aisle.store import Store
+
+logger = logging.getLogger(__name__)
+
+STEPS = ("read", "rows", "embed", "index", "evaluate", "publish")
+
+Judge = Callable[[Manifest], dict[str, Any] | None]
+"""Measures a candidate; none where the environment names no judgments."""
+
+
+@dataclass
+class Steps:
+    """Seconds of each step, for the table at the end."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        """Books a block on a step."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[step] = self.seconds.get(step, 0.0) + time.perf_counter() - started
+
+
+@dataclass(frozen=True)
+class Night:
+    """One run of the nightly job."""
+
+    settings: Settings
+    mapper: Mapper
+    judge: Judge
+    progress: Callable[[str, int, int, Item], None] | None = None
+    steps: Steps = field(default_factory=Steps)
+
+    def run(self, *, until: str = "publish", fresh: bool = False) -> dict[str, Any]:
+        """Does every step up to `until` that is not done yet, and says what happened."""
+        settings, steps = self.settings, self.steps
+        store = Store.open(settings.store, settings.store_options)
+        library = Library(store)
+        parent_id = live_or_none(library)
+        parent = library.manifest(parent_id) if parent_id else None
+        with steps.timed("models"):
+            models = choose_models(settings)
+        run, started_at = open_run(store, settings, parent_id, models, fresh=fresh)
+        summary: dict[str, Any] = {"run": run.run_id, "parent": parent_id}
+        with steps.timed("read"):
+            read_results = read(run, self.mapper, progress=self.progress)
+        if until == "read":
+            return self._summary(summary, rows=sum(each["rows"] for each in read_results))
+        assert models["encoder"].folder is not None
+        encoder = open_encoder(models["encoder"].folder)
+        with steps.timed("rows"):
+            row_results = rows(
+                run, self.mapper, read_results, parent_id, encoder.fingerprint, progress=self.progress
+            )
+        if until == "rows":
+            return self._summary(summary, products=sum(each["products"] for each in row_results))
+        with steps.timed("embed"):
+            embedded = embed(run, self.mapper, row_results, models["encoder"].folder, progress=self.progress)
+        if until == "embed":
+            return self._summary(summary, embedded=sum(each["rows"] for each in embedded))
+        snapshot_id = name_snapshot(started_at, row_results, models, settings.index_hash())
+        with steps.timed("index"):
+            index_results = index(
+                run,
+                self.mapper,
+                row_results,
+                embedded,
+                snapshot_id=snapshot_id,
+                parent_id=parent_id,
+                encoder_fingerprint=encoder.fingerprint,
+                dimension=encoder.dimension,
+                progress=self.progress,
+            )
+            candidate = assemble(
+                run,
+                snapshot_id=snapshot_id,
+                parent=parent,
+                models=models,
+                dimension=encoder.dimension,
+                read_results=read_results,
+                row_results=row_results,
+                index_results=index_results,
+            )
+        summary |= {"snapshot": snapshot_id, "counts": candidate.counts}
+        if until == "index":
+            return self._summary(summary)
+        with steps.timed("evaluate"):
+            report = self.judge(candidate)
+            candidate = with_file(run, candidate, "report.json", _json(report or {"skipped": "no judgments"}))
+        complete(run, candidate)
+        summary["report"] = report
+        if until == "evaluate":
+            return self._summary(summary)
+        with steps.timed("publish"):
+            publish(library, snapshot_id, expected=parent_id)
+            store.delete(run.folder, recursive=True)
+        return self._summary(summary, published=True)
+
+    def _summary(self, summary: dict[str, Any], **more: object) -> dict[str, Any]:
+        return {**summary, **more, "step_seconds": {k: round(v, 2) for k, v in self.steps.seconds.items()}}
+
+
+def open_run(
+    store: Store, settings: Settings, parent_id: str | None, models: dict[str, Model], *, fresh: bool
+) -> tuple[Run, datetime]:
+    """Continues the run with the same inputs that did not finish, or begins one.
+
+    The id says what goes in: environment, settings, source, parent and models. So a repeated night finds its own
+    folder, and a change of any of them begins anew.
+    """
+    inputs = {
+        "settings": settings.index_hash(),
+        "source": settings.catalog.source.model_dump(mode="json", exclude={"storage_options"}),
+        "parent": parent_id,
+        "models": {role: model.fingerprint for role, model in sorted(models.items())},
+    }
+    run_id = f"{settings.name}-{hashlib.sha256(_json(inputs)).hexdigest()[:12]}"
+    run = Run(run_id, settings, store)
+    path = f"{run.folder}/run.json"
+    if fresh and store.exists(path):
+        store.delete(run.folder, recursive=True)
+    if store.exists(path):
+        started = json.loads(store.read_bytes(path))["started_at"]
+        logger.info("continuing run %s, begun %s", run_id, started)
+        return run, datetime.fromisoformat(started)
+    started_at = datetime.now(UTC)
+    store.write_bytes(path, _json({"started_at": started_at.isoformat(), **inputs}))
+    return run, started_at
+
+
+def _json(value: object) -> bytes:
+    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()

@@ -1,0 +1,265 @@
+"""The query path: rewrite, encode, retrieve, rank, filter, page. Read this first.
+
+`Pipeline.search` is the reference: the Serve graph composes the same class over remote stages and must answer exactly as
+it does over local ones, and `jobs.batch_search` maps it over millions of queries. It knows stages only by their roles
+(`aisle.stages`), never whether they live in this process. What happens when time runs out is decided here and nowhere
+else: rewrite is given up first, then the ranker with the relevance filter, then the dense side, then shards that do
+not answer; each is named in the answer's `degraded`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aisle.config import RetrievalConfig
+from aisle.errors import DeadlineExceeded, Overloaded, StageError
+from aisle.index.filters import Filters
+from aisle.page import build_response
+from aisle.retrieve.candidates import Candidates
+from aisle.retrieve.merge import fuse
+from aisle.retrieve.query import RetrievalQuery, analyse
+from aisle.rewrite.guard import verified
+from aisle.schema import SearchRequest, SearchResponse
+from aisle.snapshot.loaded import LoadedSnapshot
+from aisle.stages import Deadline, Retriever, Rewrite, Rewriter, RunBlocking, ScoreBatch, Scorer, Scores, inline
+
+
+@dataclass(slots=True)
+class Trace:
+    """What happened on the way to one batch of answers."""
+
+    timings_ms: dict[str, float] = field(default_factory=dict)
+    degraded: list[str] = field(default_factory=list)
+
+    def timed(self, stage: str, started: float) -> None:
+        """Books the time since `started` (perf_counter) on a stage."""
+        self.timings_ms[stage] = self.timings_ms.get(stage, 0.0) + (time.perf_counter() - started) * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """One query's candidates in the order in which they are shown; all arrays have length n."""
+
+    candidates: Candidates
+    fused: NDArray[np.float32]
+    score: NDArray[np.float32]
+    relevance: NDArray[np.float32] | None
+    kept: NDArray[np.bool_]
+    threshold: float
+    complete: bool
+    """No side was cut at its depth: every product that matches the filters was looked at."""
+
+
+class Pipeline:
+    """Composes the stages over one snapshot. Safe for concurrent calls if its stages are."""
+
+    def __init__(
+        self,
+        snapshot: LoadedSnapshot,
+        retriever: Retriever,
+        scorer: Scorer,
+        rewriter: Rewriter | None,
+        config: RetrievalConfig,
+        rewrite_budget_ms: float = 250.0,
+        run: RunBlocking = inline,
+    ) -> None:
+        """Takes a snapshot loaded with its query and document parts, and the stages.
+
+        Args:
+            snapshot: answers are computed from this one alone.
+            retriever: finds candidates.
+            scorer: ranks and judges them.
+            rewriter: none serves queries as they are typed.
+            config: depths and weights.
+            rewrite_budget_ms: the rewriter's share of a request's time.
+            run: how blocking work (encoding, paging) is run; a server passes `asyncio.to_thread`.
+        """
+        self.snapshot = snapshot
+        self._retriever = retriever
+        self._scorer = scorer
+        self._rewriter = rewriter
+        self._config = config
+        self._rewrite_budget_s = rewrite_budget_ms / 1000
+        self._run = run
+
+    async def search(
+        self, requests: Sequence[SearchRequest], deadline: Deadline, request_ids: Sequence[str] | None = None
+    ) -> list[SearchResponse]:
+        """Answers a batch, in order; one deadline for all.
+
+        Raises:
+            DeadlineExceeded: no shard answered in time.
+            SnapshotNotHeld: a stage does not hold this pipeline's snapshot.
+        """
+        started = time.perf_counter()
+        trace = Trace()
+        rewrites = await self.rewrite(requests, deadline, trace)
+        ranked = await self.rank(requests, rewrites, deadline, trace)
+        paging = time.perf_counter()
+        ids = request_ids or [""] * len(requests)
+
+        def pages() -> list[SearchResponse]:
+            return [
+                build_response(self.snapshot, request, each, self._applied(rewrite), request_id)
+                for request, each, rewrite, request_id in zip(requests, ranked, rewrites, ids, strict=True)
+            ]
+
+        responses: list[SearchResponse] = await self._run(pages)
+        trace.timed("page", paging)
+        trace.timed("total", started)
+        for response in responses:
+            response.timings_ms = {stage: round(ms, 3) for stage, ms in trace.timings_ms.items()}
+            response.degraded = list(trace.degraded)
+        return responses
+
+    async def rank(
+        self, requests: Sequence[SearchRequest], rewrites: Sequence[Rewrite], deadline: Deadline, trace: Trace
+    ) -> list[Ranked]:
+        """Everything between rewriting and paging: candidates, ordered and judged, dropped ones included."""
+        queries = await self._analyse(requests, rewrites, deadline, trace)
+        started = time.perf_counter()
+        retrieved = await self._retriever.retrieve(self.snapshot.snapshot_id, queries, deadline)
+        trace.timed("retrieve", started)
+        if retrieved.missing_shards:
+            trace.degraded.append("shards")
+        fused = []
+        for request, query, candidates in zip(requests, queries, retrieved.candidates, strict=True):
+            complete = not retrieved.missing_shards and int(candidates.from_dense.sum()) < query.dense_depth
+            ordered, scores = fuse(candidates, self._config)
+            reach = max(self._config.rank_depth, request.offset + request.k)
+            cut = np.arange(min(reach, len(ordered)))
+            fused.append((ordered.take(cut), scores[cut], complete))
+        return await self._score(queries, fused, deadline, trace)
+
+    async def score_pairs(
+        self, rewrites: Sequence[Rewrite], product_ids: Sequence[Sequence[str]], deadline: Deadline
+    ) -> list[Ranked]:
+        """Scores named products for each rewritten query: features, ranker and filter, without retrieval.
+
+        Products that the snapshot does not hold are left out of the answer.
+        """
+        trace = Trace()
+        requests = [SearchRequest(query=rewrite.original) for rewrite in rewrites]
+        analysed = await self._analyse(requests, rewrites, deadline, trace)
+        ids = [np.array([each.encode() for each in some], dtype=np.bytes_) for some in product_ids]
+        candidates = await self._retriever.score_pairs(self.snapshot.snapshot_id, analysed, ids, deadline)
+        fused = [(*fuse(each, self._config), True) for each in candidates]
+        return await self._score(analysed, fused, deadline, trace)
+
+    async def rewrite(self, requests: Sequence[SearchRequest], deadline: Deadline, trace: Trace) -> list[Rewrite]:
+        """What the rewriter makes of each query within its budget; unchanged where it is off, absent or too late."""
+        rewrites = [Rewrite.unchanged(request.query) for request in requests]
+        wanted = [i for i, request in enumerate(requests) if request.rewrite == "auto"]
+        if self._rewriter is None or not wanted:
+            return rewrites
+        started = time.perf_counter()
+        budget = deadline.sooner(self._rewrite_budget_s)
+        try:
+            answers = await asyncio.wait_for(
+                self._rewriter.rewrite([requests[i].query for i in wanted], budget), max(budget.remaining_s(), 0.0)
+            )
+            for i, answer in zip(wanted, answers, strict=True):
+                rewrites[i] = answer
+        except (StageError, asyncio.TimeoutError):
+            trace.degraded.append("rewrite")
+        trace.timed("rewrite", started)
+        return rewrites
+
+    def _applied(self, rewrite: Rewrite) -> tuple[Rewrite, Rewrite]:
+        """What the model said, and what of it is searched."""
+        return rewrite, verified(rewrite, self.snapshot.statistics, self.snapshot.analyzer)
+
+    async def _analyse(
+        self, requests: Sequence[SearchRequest], rewrites: Sequence[Rewrite], deadline: Deadline, trace: Trace
+    ) -> list[RetrievalQuery]:
+        searched = [self._applied(rewrite)[1] for rewrite in rewrites]
+        started = time.perf_counter()
+        vectors = await self._encode([rewrite.query for rewrite in searched], deadline, trace)
+        trace.timed("encode", started)
+        depth = self._config
+        lexical = self.snapshot.manifest.index.lexical
+        return [
+            analyse(
+                rewrite,
+                vector,
+                self.snapshot.statistics,
+                self.snapshot.analyzer,
+                lexical.boosts,
+                filters=Filters.parse(request.filters),
+                expansion_weight=depth.expansion_weight,
+                dense_depth=_reach(depth.dense_depth, request),
+                lexical_depth=_reach(depth.lexical_depth, request),
+            )
+            for request, rewrite, vector in zip(requests, searched, vectors, strict=True)
+        ]
+
+    async def _encode(self, texts: Sequence[str], deadline: Deadline, trace: Trace) -> NDArray[np.float32]:
+        """Query vectors (q, d), or (q, 0) where the dense side had to be given up."""
+        if deadline.remaining_s() <= 0:
+            raise DeadlineExceeded(f"deadline passed by {-deadline.remaining_s() * 1000:.0f} ms before encoding")
+        try:
+            vectors: NDArray[np.float32] = await self._run(lambda: self.snapshot.encoder.encode(texts, "query"))
+            return vectors
+        except StageError:
+            trace.degraded.append("dense")
+            return np.empty((len(texts), 0), dtype=np.float32)
+
+    async def _score(
+        self,
+        queries: Sequence[RetrievalQuery],
+        fused: Sequence[tuple[Candidates, NDArray[np.float32], bool]],
+        deadline: Deadline,
+        trace: Trace,
+    ) -> list[Ranked]:
+        """Orders and judges the fused candidates of every query in one call."""
+        sizes = [len(candidates) for candidates, _, _ in fused]
+        scores: Scores | None = None
+        if sum(sizes) and all(len(query.vector) for query in queries):
+            batch = ScoreBatch(
+                features=np.concatenate([candidates.features for candidates, _, _ in fused]),
+                cosine=np.concatenate([candidates.cosine for candidates, _, _ in fused]),
+                query_index=np.repeat(np.arange(len(queries)), sizes),
+                query_vectors=np.stack([query.vector for query in queries]),
+            )
+            try:
+                if deadline.remaining_s() <= 0:
+                    raise DeadlineExceeded("deadline passed before ranking")
+                scores = await self._scorer.score(self.snapshot.snapshot_id, batch, deadline)
+                trace.timings_ms["rank"] = scores.rank_ms
+                trace.timings_ms["filter"] = scores.filter_ms
+            except (DeadlineExceeded, Overloaded):
+                trace.degraded.append("rank")
+        elif sum(sizes):
+            trace.degraded.append("rank")
+        ranked, first = [], 0
+        for size, (candidates, fused_scores, complete) in zip(sizes, fused, strict=True):
+            ranked.append(_ordered(candidates, fused_scores, complete, scores, slice(first, first + size)))
+            first += size
+        return ranked
+
+
+def _ordered(
+    candidates: Candidates, fused: NDArray[np.float32], complete: bool, scores: Scores | None, at: slice
+) -> Ranked:
+    """One query's share of the scores, best first; without scores the fused order stands and nothing is dropped."""
+    if scores is None:
+        everything = np.ones(len(candidates), dtype=bool)
+        return Ranked(candidates, fused, fused, None, everything, 0.0, complete)
+    score, relevance = scores.score[at], scores.relevance[at]
+    order = np.lexsort((candidates.product_ids, -score))
+    relevance = relevance[order]
+    kept = relevance >= scores.threshold
+    return Ranked(
+        candidates.take(order), fused[order], score[order], relevance, kept, scores.threshold, complete
+    )
+
+
+def _reach(depth: int, request: SearchRequest) -> int:
+    """A side's depth for one request: deep enough for the page; a side that is off stays off."""
+    return max(depth, request.offset + request.k) if depth else 0

@@ -1,0 +1,167 @@
+"""Requests and responses as clients see them; the HTTP contract and its OpenAPI are generated from here.
+
+A request is checked once, at the edge; behind it everything is trusted. Responses are plain dataclasses, because they
+are made by us and only need to be written.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from aisle.errors import RequestError
+from aisle.index.filters import Filters
+
+MAX_QUERY_CHARS = 512
+MAX_K = 1000
+MAX_REACH = 10_000
+"""Largest offset + k."""
+
+_FACET = re.compile(r"brand|category|attributes\.[^.\x00]{1,200}")
+
+Sort = Literal["relevance", "price", "-price", "newest"]
+
+
+def _facet(name: str) -> str:
+    if not _FACET.fullmatch(name):
+        raise ValueError(f"unknown facet {name[:80]!r}; allowed are brand, category, attributes.<name>")
+    return name
+
+
+def _has_words(query: str) -> str:
+    if not query.strip():
+        raise ValueError("the query is empty; send at least one word")
+    return " ".join(query.split())
+
+
+class SearchRequest(BaseModel):
+    """One search."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    query: Annotated[str, Field(min_length=1, max_length=MAX_QUERY_CHARS), AfterValidator(_has_words)]
+    """What the shopper typed."""
+    k: int = Field(24, ge=1, le=MAX_K)
+    """Hits wanted."""
+    offset: int = Field(0, ge=0, le=MAX_REACH)
+    """Hits skipped; offset + k is at most 10,000."""
+    filters: dict[str, Any] = Field(
+        default_factory=dict,
+        json_schema_extra={
+            "example": {"brand": ["HP"], "price": {"gte": 10, "lt": 50}, "category": ["A/B"], "available": True}
+        },
+    )
+    """Conditions: values of one field are alternatives, fields are conjunctive, a category matches its subtree."""
+    facets: tuple[Annotated[str, AfterValidator(_facet)], ...] = Field((), max_length=20)
+    """Fields to count over all kept hits."""
+    sort: Sort = "relevance"
+    """Order of the kept hits."""
+    rewrite: Literal["auto", "off"] = "auto"
+    """`auto` lets the rewriter correct and expand the query where one is served."""
+    explain: bool = False
+    """Adds to each hit how every stage saw it."""
+    timeout_ms: float | None = Field(None, gt=0)
+    """Time the answer may take; clamped by `serving.max_timeout_ms`."""
+
+    @model_validator(mode="after")
+    def _reach_is_bounded(self) -> SearchRequest:
+        if self.offset + self.k > MAX_REACH:
+            raise ValueError(f"offset + k is {self.offset + self.k}, allowed is at most {MAX_REACH}")
+        try:
+            Filters.parse(self.filters)
+        except RequestError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+
+@dataclass(slots=True)
+class Product:
+    """What a hit shows of a product."""
+
+    title: str
+    brand: str | None
+    price: float | None
+    currency: str | None
+    image_url: str | None
+    category: list[str] | None
+    available: bool | None
+
+
+@dataclass(slots=True)
+class Explanation:
+    """How every stage saw one hit. Ranks count from 1; none means that the side did not find it."""
+
+    dense_rank: int | None
+    lexical_rank: int | None
+    fused_rank: int
+    cosine: float
+    bm25: float
+    fused: float
+    features: dict[str, float]
+    threshold: float
+
+
+@dataclass(slots=True)
+class Hit:
+    """One product of the page."""
+
+    product_id: str
+    score: float
+    """Order within this answer; not comparable between queries."""
+    relevance: float | None
+    """Probability that people would call it relevant; comparable between queries. None where the stage was left out."""
+    product: Product
+    explain: Explanation | None = None
+
+
+@dataclass(slots=True)
+class FacetCount:
+    """A value and how many kept hits have it."""
+
+    value: str
+    count: int
+
+
+@dataclass(slots=True)
+class RewriteInfo:
+    """What the rewriter made of the query and what was used of it."""
+
+    query: str
+    expansions: list[str]
+    segments: list[tuple[str, str]]
+    applied: bool
+
+
+@dataclass(slots=True)
+class SearchResponse:
+    """One answer, computed from one snapshot."""
+
+    hits: list[Hit]
+    total: int
+    """Products that match the filters and that the relevance filter kept."""
+    total_is_exact: bool
+    facets: dict[str, list[FacetCount]]
+    rewrite: RewriteInfo | None
+    degraded: list[str]
+    """Stages that were left out to answer in time, in the order they were given up."""
+    timings_ms: dict[str, float]
+    """By stage; stages of a batch report the batch's time."""
+    snapshot: str
+    request_id: str
+    empty_reason: str | None = None
+    """Why there is no hit."""
+
+
+@dataclass(slots=True)
+class Problem:
+    """An error as RFC 9457 has it."""
+
+    title: str
+    status: int
+    detail: str
+    type: str = "about:blank"
+    errors: list[dict[str, str]] = field(default_factory=list)
+"""`errors` lists each wrong field with what is allowed."""

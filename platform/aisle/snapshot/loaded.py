@@ -1,0 +1,178 @@
+"""A snapshot in memory, whole or in the parts that one process serves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Flag, auto
+from pathlib import Path
+from typing import TypeVar
+
+import faiss
+import numpy as np
+
+from aisle.config import Settings
+from aisle.embed import open_encoder
+from aisle.errors import SnapshotError
+from aisle.index.segment import Segment
+from aisle.index.statistics import Statistics
+from aisle.rank.features import FEATURES
+from aisle.rank.onnx import FusedRanker, OnnxRanker
+from aisle.relevance.filter import OnnxRelevanceFilter, RawCosineFilter
+from aisle.retrieve.shard import Shard
+from aisle.snapshot.documents import Documents
+from aisle.snapshot.library import Library
+from aisle.snapshot.manifest import STATISTICS_PATH, Manifest, segment_path
+from aisle.stages import Encoder, Ranker, RelevanceFilter
+from aisle.text import Analyzer
+
+
+T = TypeVar("T")
+
+
+class Parts(Flag):
+    """What a process needs of a snapshot."""
+
+    QUERY = auto()
+    """Encoder, analyzer and statistics: turns texts into retrieval queries."""
+    SHARDS = auto()
+    RANK = auto()
+    """Ranker and relevance filter."""
+    DOCUMENTS = auto()
+    ALL = QUERY | SHARDS | RANK | DOCUMENTS
+
+
+@dataclass(frozen=True)
+class LoadedSnapshot:
+    """Opened parts of one snapshot; a part that was not asked for raises when it is used."""
+
+    manifest: Manifest
+    parts: Parts
+    analyzer: Analyzer
+    _encoder: Encoder | None = None
+    _statistics: Statistics | None = None
+    shards: tuple[Shard, ...] = ()
+    _ranker: Ranker | None = None
+    _relevance: RelevanceFilter | None = None
+    _documents: Documents | None = None
+
+    @property
+    def snapshot_id(self) -> str:
+        return self.manifest.snapshot_id
+
+    @property
+    def encoder(self) -> Encoder:
+        return _held(self._encoder, "encoder", self)
+
+    @property
+    def statistics(self) -> Statistics:
+        return _held(self._statistics, "statistics", self)
+
+    @property
+    def ranker(self) -> Ranker:
+        return _held(self._ranker, "ranker", self)
+
+    @property
+    def relevance(self) -> RelevanceFilter:
+        return _held(self._relevance, "relevance filter", self)
+
+    @property
+    def documents(self) -> Documents:
+        return _held(self._documents, "documents", self)
+
+    @classmethod
+    def load(
+        cls,
+        library: Library,
+        manifest: Manifest,
+        settings: Settings,
+        parts: Parts = Parts.ALL,
+        shards: Iterable[int] | None = None,
+    ) -> LoadedSnapshot:
+        """Fetches, verifies and opens parts of a snapshot.
+
+        Args:
+            library: where it lies.
+            manifest: of the snapshot; a candidate that is not published yet will do.
+            settings: depths, weights, thread counts and the cache's folder.
+            parts: what to open.
+            shards: shard numbers, all where none; only with `Parts.SHARDS`.
+
+        Raises:
+            SnapshotError: the snapshot or a file is missing or damaged.
+            ModelError: a model does not fit the features that this version computes.
+        """
+        snapshot_id = manifest.snapshot_id
+        numbers = sorted(shards) if shards is not None else [each.number for each in manifest.shards]
+        unknown = set(numbers) - {each.number for each in manifest.shards}
+        if unknown:
+            raise SnapshotError(f"{snapshot_id}: has {len(manifest.shards)} shards, asked for {sorted(unknown)}")
+        root = library.fetch(manifest, _prefixes(parts, numbers), Path(settings.serving.cache_dir))
+        threads = settings.serving.threads
+        faiss.omp_set_num_threads(threads)
+        own = root / snapshot_id
+        models = {role: root / entry.owner / "models" / role for role, entry in manifest.models.items()}
+        return cls(
+            manifest=manifest,
+            parts=parts,
+            analyzer=Analyzer(manifest.index.lexical.stemmer),
+            _encoder=open_encoder(models["encoder"], threads=threads) if Parts.QUERY in parts else None,
+            _statistics=Statistics.open(own / STATISTICS_PATH) if Parts.QUERY in parts else None,
+            shards=_open_shards(manifest, root, numbers, settings) if Parts.SHARDS in parts else (),
+            _ranker=_open_ranker(manifest, models, threads) if Parts.RANK in parts else None,
+            _relevance=_open_relevance(manifest, models, settings, threads) if Parts.RANK in parts else None,
+            _documents=Documents.open(manifest, root) if Parts.DOCUMENTS in parts else None,
+        )
+
+
+def _prefixes(parts: Parts, shards: Iterable[int]) -> list[str]:
+    wanted = []
+    if Parts.QUERY in parts:
+        wanted += ["models/encoder/", STATISTICS_PATH]
+    if Parts.SHARDS in parts:
+        wanted += [f"shards/{number:04d}/" for number in shards]
+    if Parts.RANK in parts:
+        wanted += ["models/ranker/", "models/relevance/"]
+    if Parts.DOCUMENTS in parts:
+        wanted += ["products/"]
+    return wanted
+
+
+def _open_shards(manifest: Manifest, root: Path, numbers: list[int], settings: Settings) -> tuple[Shard, ...]:
+    shards = []
+    for entry in manifest.shards:
+        if entry.number not in numbers:
+            continue
+        segments = []
+        for each in entry.segments:
+            dead = np.empty(0, dtype=np.int64)
+            if each.dead_rows:
+                dead = np.load(root / manifest.snapshot_id / manifest.tombstones_path(entry.number, each.segment_id))
+            folder = root / each.owner / segment_path(entry.number, each.segment_id)
+            segments.append((Segment.open(folder, manifest.index), dead))
+        shards.append(Shard(entry.number, segments, settings.retrieval.dense_weight))
+    return tuple(shards)
+
+
+def _open_ranker(manifest: Manifest, models: dict[str, Path], threads: int) -> Ranker:
+    if manifest.models["ranker"].kind == "fused":
+        return FusedRanker(FEATURES, "fused")
+    ranker = OnnxRanker.load(models["ranker"], threads=threads)
+    ranker.expect(FEATURES)
+    return ranker
+
+
+def _open_relevance(manifest: Manifest, models: dict[str, Path], settings: Settings, threads: int) -> RelevanceFilter:
+    threshold = settings.relevance.threshold
+    if manifest.models["relevance"].kind == "cosine":
+        return RawCosineFilter(threshold if threshold is not None else 0.0)
+    relevance = OnnxRelevanceFilter.load(models["relevance"], threads=threads)
+    if threshold is not None:
+        relevance.threshold = threshold
+    return relevance
+
+
+def _held(part: T | None, name: str, snapshot: LoadedSnapshot) -> T:
+    if part is None:
+        raise SnapshotError(f"{snapshot.snapshot_id}: this process loaded {snapshot.parts}, not the {name}")
+    return part
