@@ -1,0 +1,80 @@
+"""The Serve application, built from one configuration: the only place that wraps, configures and binds deployments.
+
+`serve run deployments.graph:build config=configs/local.yaml` or a Serve config file with `args: {config: ...}`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from ray import serve
+from ray.serve import Application
+
+from aisle.config import Settings, load
+from deployments.gateway import Gateway, app
+from deployments.ranker import RankerStage
+from deployments.rewriter import RewriterStage
+from deployments.shard import ShardGroup
+
+
+class BuildArgs(BaseModel):
+    """What `build` takes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    config: str
+    """An environment's file."""
+    overrides: tuple[str, ...] = ()
+    """`section.key=value` each."""
+
+
+def build(args: BuildArgs) -> Application:
+    """Reads the configuration once and wires the graph; the topology is a switch in it."""
+    return graph(load(args.config, args.overrides))
+
+
+def graph(settings: Settings) -> Application:
+    """Wires the graph of one environment."""
+    serving = settings.serving
+    rewriter = None
+    if settings.rewriter.mode != "off":
+        rewriter = _deployment(
+            RewriterStage,
+            "Rewriter",
+            max_ongoing_requests=settings.rewriter.max_concurrent,
+            max_queued_requests=settings.rewriter.max_concurrent,
+            health_check_period_s=5,
+        ).bind(settings)
+    shards: list[Any] = []
+    ranker = None
+    if serving.topology == "split":
+        groups = min(serving.shard_groups, settings.index.shards)
+        settings = settings.model_copy(update={"serving": serving.model_copy(update={"shard_groups": groups})})
+        shards = [
+            _deployment(ShardGroup, f"Shards{group}", num_replicas=serving.shard_replicas).bind(settings, group)
+            for group in range(groups)
+        ]
+        ranker = _deployment(RankerStage, "Ranker", num_replicas=serving.ranker_replicas).bind(settings)
+    gateway = _deployment(
+        serve.ingress(app)(Gateway),
+        "Gateway",
+        num_replicas=serving.gateway_replicas,
+        max_ongoing_requests=serving.max_ongoing_requests,
+        max_queued_requests=serving.max_queued_requests,
+    )
+    bound: Application = gateway.bind(settings, rewriter, shards, ranker)
+    return bound
+
+
+def _deployment(cls: type, name: str, **options: Any) -> Any:
+    """A deployment with this project's defaults: a small share of a CPU each, since cores are shared on purpose."""
+    defaults = {
+        "name": name,
+        "max_ongoing_requests": 64,
+        "max_queued_requests": 256,
+        "ray_actor_options": {"num_cpus": 0.1},
+        "graceful_shutdown_timeout_s": 10,
+        "graceful_shutdown_wait_loop_s": 0.5,
+    }
+    return serve.deployment(**{**defaults, **options})(cls)

@@ -1,0 +1,33 @@
+"""Ranker and relevance filter in one replica.
+
+They share a deployment because both together take less time than the hop between two would, and so that no query makes
+more than three hops in a row: rewriter, shards, ranker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from aisle.config import Settings
+from aisle.errors import SnapshotNotHeld
+from aisle.score import score_with
+from aisle.snapshot import Parts
+from aisle.stages import Deadline, ScoreBatch, Scores
+from deployments.residents import Residents
+
+
+class RankerStage:
+    """Scores batches with the models of the snapshot that the caller names."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Loads the live snapshot's ranker and relevance filter."""
+        self._residents = Residents(settings, Parts.RANK)
+        self._residents.load(self._residents.current_id())
+
+    async def score(self, snapshot_id: str, batch: ScoreBatch, deadline: Deadline) -> Scores:
+        """See `aisle.stages.Scorer`."""
+        if snapshot_id not in self._residents:
+            held = ", ".join(self._residents) or "none"
+            raise SnapshotNotHeld(f"ranker: {snapshot_id} is not loaded; loaded: {held}")
+        snapshot = self._residents[snapshot_id]
+        return await asyncio.to_thread(score_with, snapshot.ranker, snapshot.relevance, batch)

@@ -1,0 +1,50 @@
+"""A group of shards in one replica: searched together, one hop for a batch of queries."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aisle.config import Settings
+from aisle.errors import DeadlineExceeded, SnapshotNotHeld
+from aisle.retrieve.candidates import Candidates
+from aisle.retrieve.local import score_in_shards, search_shards
+from aisle.retrieve.query import RetrievalQuery
+from aisle.retrieve.shard import Shard
+from aisle.snapshot import Parts
+from aisle.stages import Deadline
+from deployments.residents import Residents
+
+
+class ShardGroup:
+    """Answers from its shards of the snapshot that the caller names."""
+
+    def __init__(self, settings: Settings, group: int) -> None:
+        """Loads the group's shards of the live snapshot: every `shard_groups`-th one, counted from `group`."""
+        self.group = group
+        numbers = range(group, settings.index.shards, settings.serving.shard_groups)
+        self._residents = Residents(settings, Parts.SHARDS, list(numbers))
+        self._residents.load(self._residents.current_id())
+
+    async def search(self, snapshot_id: str, queries: Sequence[RetrievalQuery], deadline: Deadline) -> list[Candidates]:
+        """Unmerged candidates, one list a query. Raises SnapshotNotHeld, DeadlineExceeded."""
+        shards = self._held(snapshot_id)
+        if deadline.remaining_s() <= 0:
+            raise DeadlineExceeded(f"shard group {self.group}: the deadline passed before the search began")
+        return await asyncio.to_thread(search_shards, shards, queries)
+
+    async def score_pairs(
+        self, snapshot_id: str, queries: Sequence[RetrievalQuery], product_ids: Sequence[NDArray[np.bytes_]]
+    ) -> list[Candidates]:
+        """Scores named products that lie in this group. Raises SnapshotNotHeld."""
+        return await asyncio.to_thread(score_in_shards, self._held(snapshot_id), queries, product_ids)
+
+    def _held(self, snapshot_id: str) -> tuple[Shard, ...]:
+        try:
+            return self._residents[snapshot_id].shards
+        except KeyError:
+            held = ", ".join(self._residents) or "none"
+            raise SnapshotNotHeld(f"shard group {self.group}: {snapshot_id} is not loaded; loaded: {held}") from None

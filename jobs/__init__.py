@@ -1,0 +1,1 @@
+"""Ray jobs: `python -m jobs.<name> --config configs/<environment>.yaml`."""
