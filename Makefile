@@ -25,6 +25,12 @@ setup: ## make .venv with the locked packages (about 4 GB); under a second when 
 	@set -eu; \
 	want=$$(cat $(LOCK) pyproject.toml | cksum); \
 	if [ -x $(PY) ] && [ "$$(cat $(STAMP) 2>/dev/null)" = "$$want" ]; then exit 0; fi; \
+	if command -v flock >/dev/null 2>&1; then \
+	  exec 9>$(VENV).lock; \
+	  flock -n 9 || { echo "setup: another make setup is at work here; waiting for it"; flock 9; }; \
+	  if [ "$$(cat $(STAMP) 2>/dev/null)" = "$$want" ]; then exit 0; fi; \
+	fi; \
+	if [ -e $(VENV)/.incomplete ]; then echo "setup: an earlier one was cut short; starting over"; rm -rf $(VENV); fi; \
 	if [ ! -x $(PY) ]; then \
 	  for python in $${PYTHON:-python3.11 python3 python3.12}; do \
 	    if "$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' >/dev/null 2>&1; then break; fi; \
@@ -36,6 +42,7 @@ setup: ## make .venv with the locked packages (about 4 GB); under a second when 
 	  echo "setup 1/5: $(VENV) from $$("$$python" --version)"; \
 	  "$$python" -m venv $(VENV) || { rm -rf $(VENV); \
 	    echo "setup: this Python cannot make a venv; on Debian and Ubuntu install python3.11-venv" >&2; exit 1; }; \
+	  touch $(VENV)/.incomplete; \
 	fi; \
 	pip="$(PY) -m pip --disable-pip-version-check install --no-deps --no-compile"; \
 	torch=$$(grep '^torch==' $(LOCK)); \
@@ -44,10 +51,10 @@ setup: ## make .venv with the locked packages (about 4 GB); under a second when 
 	echo "setup 3/5: $$(grep -c '^[A-Za-z]' $(LOCK)) packages of $(LOCK)"; \
 	$$pip -r $(LOCK); \
 	echo "setup 4/5: byte code, on all cores"; \
-	$(PY) -m compileall -q -j 0 -x '/(tests?|rllib|examples|moto|cfnlint|fontTools)/' $(VENV)/lib || true; \
+	$(PY) -m compileall -q -j 0 -x '/(tests?|testing|rllib|examples|moto|cfnlint|fontTools)/' $(VENV)/lib >/dev/null || true; \
 	echo "setup 5/5: aisle itself, editable"; \
 	$$pip --quiet --no-build-isolation -e .; \
-	echo "$$want" > $(STAMP); \
+	rm -f $(VENV)/.incomplete; echo "$$want" > $(STAMP); \
 	echo "setup: done, $(VENV) is ready"
 
 check: setup ## format, lint, types, layout: seconds to a minute
@@ -86,5 +93,5 @@ lock: ## write requirements.lock anew from what .venv holds: change a version th
 NOT_LOCKED := ^(pip|wheel|aisle|torchvision|torchaudio|torchcodec|triton|nvidia-[a-z0-9-]+|cuda-[a-z0-9-]+)[ =]
 
 clean: ## remove .venv, caches and what the demo wrote
-	rm -rf $(VENV) .aisle dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV).lock .aisle dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -41,28 +41,36 @@ class Gateway:
         rewriter: DeploymentHandle | None = None,
         shards: Sequence[DeploymentHandle] = (),
         ranker: DeploymentHandle | None = None,
+        coordinator: DeploymentHandle | None = None,
     ) -> None:
         """Loads the live snapshot's parts; with `shards` and `ranker` the topology is `split`, else `fused`."""
         self._settings = settings
-        self._pool = ThreadPoolExecutor(max_workers=settings.serving.threads, thread_name_prefix="search")
+        self._pool = ThreadPoolExecutor(
+            max_workers=settings.serving.threads, thread_name_prefix="search"
+        )
         split = ranker is not None
         parts = Parts.QUERY | Parts.DOCUMENTS if split else Parts.ALL
         self._residents = Residents(settings, parts)
-        self._rewriter: Rewriter | None = RemoteRewriter(rewriter) if rewriter is not None else None
-        self._shards, self._ranker = shards, ranker
+        self._rewriter, self._shards, self._ranker = rewriter, shards, ranker
+        self._coordinator = coordinator
         self._pipeline = self._compose(self._residents.load(self._residents.current_id()))
-        self._answer.set_max_batch_size(settings.serving.batch_max)
-        self._answer.set_batch_wait_timeout_s(settings.serving.batch_wait_ms / 1000)
+        batched: Any = self._answer  # Serve's decorator adds setters that its types do not show
+        batched.set_max_batch_size(settings.serving.batch_max)
+        batched.set_batch_wait_timeout_s(settings.serving.batch_wait_ms / 1000)
 
     def _compose(self, snapshot: LoadedSnapshot) -> Pipeline:
         settings = self._settings
+        rewriter: Rewriter | None = None
+        model = snapshot.manifest.models.get("rewriter")
+        if self._rewriter is not None and model is not None:
+            rewriter = RemoteRewriter(self._rewriter, model.fingerprint)
         if self._ranker is None:
-            return local_pipeline(snapshot, settings, self._rewriter, self._in_thread)
+            return local_pipeline(snapshot, settings, rewriter, self._in_thread)
         return Pipeline(
             snapshot,
             RemoteRetriever(self._shards, settings.index.shards),
             RemoteScorer(self._ranker),
-            self._rewriter,
+            rewriter,
             settings.retrieval,
             settings.rewriter.budget_ms,
             self._in_thread,
@@ -71,6 +79,17 @@ class Gateway:
     async def _in_thread(self, work: Callable[[], Any]) -> Any:
         """Keeps blocking work off the event loop, which also routes and answers health checks."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+    async def prepare(self, snapshot_id: str) -> str:
+        """Loads a snapshot beside the live one: the first phase of a switch."""
+        await asyncio.to_thread(self._residents.load, snapshot_id)
+        return snapshot_id
+
+    async def activate(self, snapshot_id: str) -> str:
+        """Switches to a loaded snapshot; requests under way finish on the one that they began with."""
+        if snapshot_id != self._pipeline.snapshot.snapshot_id:
+            self._pipeline = self._compose(self._residents.held(snapshot_id))
+        return snapshot_id
 
     async def search(self, request: SearchRequest, identity: str) -> SearchResponse:
         """Answers one request; those that arrive together share a pass."""
@@ -81,10 +100,14 @@ class Gateway:
         return answer
 
     @serve.batch(max_batch_size=8, batch_wait_timeout_s=0.0)
-    async def _answer(self, asked: list[tuple[SearchRequest, Deadline, str]]) -> list[SearchResponse]:
+    async def _answer(
+        self, asked: list[tuple[SearchRequest, Deadline, str]]
+    ) -> list[SearchResponse]:
         earliest = min((deadline for _, deadline, _ in asked), key=lambda each: each.at_s)
         requests = [request for request, _, _ in asked]
-        return await self._pipeline.search(requests, earliest, [identity for _, _, identity in asked])
+        return await self._pipeline.search(
+            requests, earliest, [identity for _, _, identity in asked]
+        )
 
     @app.post("/v1/search", response_model=SearchResponse, summary="Search")
     async def post_search(self, request: Request, body: SearchRequest) -> Response:
@@ -95,7 +118,9 @@ class Gateway:
     async def get_search(
         self,
         request: Request,
-        q: Annotated[str, Parameter(min_length=1, max_length=MAX_QUERY_CHARS, description="the query")],
+        q: Annotated[
+            str, Parameter(min_length=1, max_length=MAX_QUERY_CHARS, description="the query")
+        ],
         k: Annotated[int, Parameter(ge=1, le=MAX_K)] = 24,
         offset: Annotated[int, Parameter(ge=0, le=MAX_REACH)] = 0,
         sort: Sort = "relevance",
@@ -109,7 +134,9 @@ class Gateway:
         try:
             parsed = json.loads(filters)
         except ValueError as error:
-            return problem(400, "Malformed JSON", f"filters is not valid JSON: {error}; got {filters[:100]!r}")
+            return problem(
+                400, "Malformed JSON", f"filters is not valid JSON: {error}; got {filters[:100]!r}"
+            )
         try:
             body = SearchRequest.model_validate(
                 {
@@ -133,7 +160,13 @@ class Gateway:
         """The live snapshot's manifest without its files."""
         manifest = self._pipeline.snapshot.manifest
         served = manifest.model_dump(mode="json", exclude={"files", "embeddings"})
-        return JSONResponse({**served, "topology": self._settings.serving.topology, "resident": list(self._residents)})
+        return JSONResponse(
+            {
+                **served,
+                "topology": self._settings.serving.topology,
+                "resident": list(self._residents),
+            }
+        )
 
     @app.get("/healthz", summary="Alive")
     async def get_health(self) -> JSONResponse:

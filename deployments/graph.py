@@ -3,8 +3,8 @@
 `serve run deployments.graph:build config=configs/local.yaml` or a Serve config file with `args: {config: ...}`.
 """
 
-from __future__ import annotations
-
+# NOTE: no `from __future__ import annotations` here: Serve reads build's annotation to make the typed arguments, and
+# does not resolve strings.
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -12,6 +12,7 @@ from ray import serve
 from ray.serve import Application
 
 from aisle.config import Settings, load
+from deployments.coordinator import GATEWAY, Coordinator
 from deployments.gateway import Gateway, app
 from deployments.ranker import RankerStage
 from deployments.rewriter import RewriterStage
@@ -50,20 +51,27 @@ def graph(settings: Settings) -> Application:
     ranker = None
     if serving.topology == "split":
         groups = min(serving.shard_groups, settings.index.shards)
-        settings = settings.model_copy(update={"serving": serving.model_copy(update={"shard_groups": groups})})
+        settings = settings.model_copy(
+            update={"serving": serving.model_copy(update={"shard_groups": groups})}
+        )
         shards = [
-            _deployment(ShardGroup, f"Shards{group}", num_replicas=serving.shard_replicas).bind(settings, group)
+            _deployment(ShardGroup, f"Shards{group}", num_replicas=serving.shard_replicas).bind(
+                settings, group
+            )
             for group in range(groups)
         ]
-        ranker = _deployment(RankerStage, "Ranker", num_replicas=serving.ranker_replicas).bind(settings)
+        ranker = _deployment(RankerStage, "Ranker", num_replicas=serving.ranker_replicas).bind(
+            settings
+        )
     gateway = _deployment(
         serve.ingress(app)(Gateway),
-        "Gateway",
+        GATEWAY,
         num_replicas=serving.gateway_replicas,
         max_ongoing_requests=serving.max_ongoing_requests,
         max_queued_requests=serving.max_queued_requests,
     )
-    bound: Application = gateway.bind(settings, rewriter, shards, ranker)
+    coordinator = _deployment(Coordinator, "Coordinator").bind(settings, shards, ranker, rewriter)
+    bound: Application = gateway.bind(settings, rewriter, shards, ranker, coordinator)
     return bound
 
 

@@ -14,7 +14,14 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.exceptions import HTTPException
 
 import aisle
-from aisle.errors import AisleError, DeadlineExceeded, Overloaded, RequestError, SnapshotNotHeld, StageError
+from aisle.errors import (
+    AisleError,
+    DeadlineExceeded,
+    Overloaded,
+    RequestError,
+    SnapshotNotHeld,
+    StageError,
+)
 from aisle.schema import Problem, SearchResponse
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -27,7 +34,10 @@ def make_app() -> FastAPI:
         title="aisle",
         version=aisle.__version__,
         description="Product search: hybrid retrieval, ranking and a calibrated relevance cut over one snapshot.",
-        responses={400: _documented("Invalid request"), 503: _documented("Refused or not answered in time")},
+        responses={
+            400: _documented("Invalid request"),
+            503: _documented("Refused or not answered in time"),
+        },
     )
     app.add_exception_handler(RequestValidationError, _invalid)  # type: ignore[arg-type]
     app.add_exception_handler(HTTPException, _http)  # type: ignore[arg-type]
@@ -50,7 +60,9 @@ def json_response(response: SearchResponse) -> Response:
     )
 
 
-def problem(status: int, title: str, detail: str, errors: list[dict[str, str]] | None = None, **headers: str) -> Response:
+def problem(
+    status: int, title: str, detail: str, errors: list[dict[str, str]] | None = None, **headers: str
+) -> Response:
     """An error for the client."""
     body = asdict(Problem(title=title, status=status, detail=detail, errors=errors or []))
     return Response(
@@ -80,14 +92,20 @@ async def _invalid(_: Request, error: RequestValidationError) -> Response:
 
 
 async def _http(_: Request, error: HTTPException) -> Response:
-    return problem(error.status_code, str(error.detail), f"{error.detail}; the API is described at /docs")
+    return problem(
+        error.status_code, str(error.detail), f"{error.detail}; the API is described at /docs"
+    )
 
 
 async def _raised(_: Request, error: AisleError) -> Response:
     if isinstance(error, RequestError):
-        return problem(400, "Invalid request", str(error), [{"field": error.field, "problem": error.message}])
+        return problem(
+            400, "Invalid request", str(error), [{"field": error.field, "problem": error.message}]
+        )
     if isinstance(error, Overloaded):
-        return problem(429, "Too many requests", str(error), retry_after=f"{error.retry_after_s:.0f}")
+        return problem(
+            429, "Too many requests", str(error), retry_after=f"{error.retry_after_s:.0f}"
+        )
     if isinstance(error, DeadlineExceeded):
         return problem(503, "Not answered in time", str(error), retry_after="1")
     if isinstance(error, (SnapshotNotHeld, StageError)):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 
 from aisle.config import Settings
-from aisle.errors import SnapshotNotHeld
 from aisle.score import score_with
 from aisle.snapshot import Parts
 from aisle.stages import Deadline, ScoreBatch, Scores
@@ -26,8 +25,10 @@ class RankerStage:
 
     async def score(self, snapshot_id: str, batch: ScoreBatch, deadline: Deadline) -> Scores:
         """See `aisle.stages.Scorer`."""
-        if snapshot_id not in self._residents:
-            held = ", ".join(self._residents) or "none"
-            raise SnapshotNotHeld(f"ranker: {snapshot_id} is not loaded; loaded: {held}")
-        snapshot = self._residents[snapshot_id]
+        snapshot = self._residents.held(snapshot_id)
         return await asyncio.to_thread(score_with, snapshot.ranker, snapshot.relevance, batch)
+
+    async def prepare(self, snapshot_id: str) -> str:
+        """Loads a snapshot's models beside the live ones; returns when they can score."""
+        await asyncio.to_thread(self._residents.load, snapshot_id)
+        return snapshot_id

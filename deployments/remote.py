@@ -22,12 +22,18 @@ from aisle.stages import Deadline, Retrieved, Rewrite, ScoreBatch, Scores
 class RemoteRewriter:
     """The rewriter's deployment as a `Rewriter`."""
 
-    def __init__(self, handle: DeploymentHandle) -> None:
+    def __init__(self, handle: DeploymentHandle, fingerprint: str) -> None:
+        """Takes the fingerprint of the snapshot's model, so that no answer mixes two."""
         self._handle = handle
+        self._fingerprint = fingerprint
 
     async def rewrite(self, queries: Sequence[str], deadline: Deadline) -> list[Rewrite]:
         """See `aisle.stages.Rewriter`."""
-        rewrites: list[Rewrite] = await answer(self._handle.rewrite.remote(list(queries), deadline), deadline, "rewrite")
+        rewrites: list[Rewrite] = await answer(
+            self._handle.rewrite.remote(self._fingerprint, list(queries), deadline),
+            deadline,
+            "rewrite",
+        )
         return rewrites
 
 
@@ -39,7 +45,9 @@ class RemoteScorer:
 
     async def score(self, snapshot_id: str, batch: ScoreBatch, deadline: Deadline) -> Scores:
         """See `aisle.stages.Scorer`."""
-        scores: Scores = await answer(self._handle.score.remote(snapshot_id, batch, deadline), deadline, "rank")
+        scores: Scores = await answer(
+            self._handle.score.remote(snapshot_id, batch, deadline), deadline, "rank"
+        )
         return scores
 
 
@@ -50,24 +58,34 @@ class RemoteRetriever:
         self._groups = groups
         self._shards = shards
 
-    async def retrieve(self, snapshot_id: str, queries: Sequence[RetrievalQuery], deadline: Deadline) -> Retrieved:
+    async def retrieve(
+        self, snapshot_id: str, queries: Sequence[RetrievalQuery], deadline: Deadline
+    ) -> Retrieved:
         """See `aisle.stages.Retriever`."""
         calls = [
-            answer(group.search.remote(snapshot_id, list(queries), deadline), deadline, f"shard group {i}")
+            answer(
+                group.search.remote(snapshot_id, list(queries), deadline),
+                deadline,
+                f"shard group {i}",
+            )
             for i, group in enumerate(self._groups)
         ]
         answers = await asyncio.gather(*calls, return_exceptions=True)
         found: list[list[Candidates]] = []
         missing: list[int] = []
         for i, each in enumerate(answers):
-            if isinstance(each, SnapshotNotHeld) or (isinstance(each, BaseException) and not isinstance(each, StageError)):
+            if isinstance(each, SnapshotNotHeld) or (
+                isinstance(each, BaseException) and not isinstance(each, StageError)
+            ):
                 raise each
             if isinstance(each, StageError):
                 missing.extend(range(i, self._shards, len(self._groups)))
             else:
                 found.append(each)
         if not found:
-            raise DeadlineExceeded(f"none of {len(self._groups)} shard groups answered: {answers[0]}")
+            raise DeadlineExceeded(
+                f"none of {len(self._groups)} shard groups answered: {answers[0]}"
+            )
         merged = [
             merge([each[q] for each in found], query.dense_depth, query.lexical_depth)
             for q, query in enumerate(queries)
@@ -83,7 +101,11 @@ class RemoteRetriever:
     ) -> list[Candidates]:
         """See `aisle.stages.Retriever`; a group that does not answer fails the call."""
         calls = [
-            answer(group.score_pairs.remote(snapshot_id, list(queries), list(product_ids)), deadline, f"shard group {i}")
+            answer(
+                group.score_pairs.remote(snapshot_id, list(queries), list(product_ids)),
+                deadline,
+                f"shard group {i}",
+            )
             for i, group in enumerate(self._groups)
         ]
         found = await asyncio.gather(*calls)
@@ -100,7 +122,7 @@ async def answer(response: Any, deadline: Deadline, stage: str) -> Any:
     """
     try:
         return await asyncio.wait_for(_result(response), max(deadline.remaining_s(), 0.001))
-    except asyncio.TimeoutError as error:
+    except TimeoutError as error:
         raise DeadlineExceeded(f"{stage}: no answer within the deadline") from error
     except BackPressureError as error:
         raise Overloaded(f"{stage}: {error}") from error

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from aisle.config import Settings
+from aisle.errors import AisleError, SnapshotNotHeld
 from aisle.snapshot import Library, LoadedSnapshot, Parts
 from aisle.store import Store
 
@@ -15,43 +16,86 @@ logger = logging.getLogger(__name__)
 
 
 class Residents(Mapping[str, LoadedSnapshot]):
-    """Loaded snapshots by id. Loading blocks and may run in a thread; reading never waits for it."""
+    """Loaded snapshots by id, least recently asked for first.
 
-    def __init__(self, settings: Settings, parts: Parts, shards: Sequence[int] | None = None) -> None:
+    Loading blocks and belongs in a thread; reading never waits for it.
+    """
+
+    def __init__(
+        self, settings: Settings, parts: Parts, shards: Sequence[int] | None = None
+    ) -> None:
         self._settings = settings
         self._parts = parts
         self._shards = shards
         self._library = Library(Store.open(settings.store, settings.store_options))
         self._loaded: dict[str, LoadedSnapshot] = {}
         self._lock = threading.Lock()
+        self._on_demand: set[str] = set()
 
     def current_id(self) -> str:
         """What CURRENT names now."""
         return self._library.current()
 
     def load(self, snapshot_id: str) -> LoadedSnapshot:
-        """Holds a snapshot; the oldest one goes first where there is no room for another."""
+        """Holds a snapshot; the one not asked for the longest goes first where there is no room for another."""
         with self._lock:
-            if snapshot_id in self._loaded:
-                return self._loaded[snapshot_id]
-            manifest = self._library.manifest(snapshot_id)
-            while len(self._loaded) >= self._settings.serving.resident_snapshots:
-                oldest = next(iter(self._loaded))
-                logger.info("dropping snapshot %s", oldest)
-                self._loaded = {k: v for k, v in self._loaded.items() if k != oldest}
-            loaded = LoadedSnapshot.load(self._library, manifest, self._settings, self._parts, self._shards)
+            held = dict(self._loaded)
+            loaded = held.pop(snapshot_id, None)
+            if loaded is None:
+                manifest = self._library.manifest(snapshot_id)
+                while len(held) >= self._settings.serving.resident_snapshots:
+                    oldest = next(iter(held))
+                    logger.info("dropping snapshot %s", oldest)
+                    del held[oldest]
+                    self._loaded = dict(held)
+                loaded = LoadedSnapshot.load(
+                    self._library, manifest, self._settings, self._parts, self._shards
+                )
+                loaded.warm_up()
+                logger.info("loaded snapshot %s", snapshot_id)
             # A new dict instead of a changed one: readers in other threads see the old or the new, never half.
-            self._loaded = {**self._loaded, snapshot_id: loaded}
-            logger.info("loaded snapshot %s", snapshot_id)
+            self._loaded = {**held, snapshot_id: loaded}
             return loaded
 
-    def rewriter_folder(self, snapshot_id: str) -> Path | None:
-        """The snapshot's rewriter, verified in the cache; none where it has none."""
+    def held(self, snapshot_id: str) -> LoadedSnapshot:
+        """A loaded snapshot. One that is not loaded is fetched in the background, so that a later try finds it.
+
+        Raises:
+            SnapshotNotHeld: it is not loaded now.
+        """
+        try:
+            return self._loaded[snapshot_id]
+        except KeyError:
+            self._load_soon(snapshot_id)
+            names = ", ".join(self._loaded) or "none"
+            raise SnapshotNotHeld(
+                f"snapshot {snapshot_id} is not loaded in this replica, loaded: {names}; it is being loaded, retry"
+            ) from None
+
+    def folder_of(self, snapshot_id: str, role: str) -> tuple[str, Path] | None:
+        """Fingerprint and verified folder of a snapshot's model; none where it has none of that role."""
         manifest = self._library.manifest(snapshot_id)
-        if "rewriter" not in manifest.models:
+        if role not in manifest.models:
             return None
-        root = self._library.fetch(manifest, ["models/rewriter/"], Path(self._settings.serving.cache_dir))
-        return root / manifest.models["rewriter"].owner / "models" / "rewriter"
+        cache = Path(self._settings.serving.cache_dir)
+        root = self._library.fetch(manifest, [f"models/{role}/"], cache)
+        entry = manifest.models[role]
+        return entry.fingerprint, root / entry.owner / "models" / role
+
+    def _load_soon(self, snapshot_id: str) -> None:
+        if snapshot_id in self._on_demand:
+            return
+        self._on_demand.add(snapshot_id)
+
+        def work() -> None:
+            try:
+                self.load(snapshot_id)
+            except AisleError as error:
+                logger.warning("cannot load snapshot %s on demand: %s", snapshot_id, error)
+            finally:
+                self._on_demand.discard(snapshot_id)
+
+        threading.Thread(target=work, name=f"load-{snapshot_id}", daemon=True).start()
 
     def __getitem__(self, snapshot_id: str) -> LoadedSnapshot:
         return self._loaded[snapshot_id]

@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aisle.config import Settings
-from aisle.errors import DeadlineExceeded, SnapshotNotHeld
+from aisle.errors import DeadlineExceeded
 from aisle.retrieve.candidates import Candidates
 from aisle.retrieve.local import score_in_shards, search_shards
 from aisle.retrieve.query import RetrievalQuery
-from aisle.retrieve.shard import Shard
 from aisle.snapshot import Parts
 from aisle.stages import Deadline
 from deployments.residents import Residents
@@ -29,22 +28,28 @@ class ShardGroup:
         self._residents = Residents(settings, Parts.SHARDS, list(numbers))
         self._residents.load(self._residents.current_id())
 
-    async def search(self, snapshot_id: str, queries: Sequence[RetrievalQuery], deadline: Deadline) -> list[Candidates]:
+    async def search(
+        self, snapshot_id: str, queries: Sequence[RetrievalQuery], deadline: Deadline
+    ) -> list[Candidates]:
         """Unmerged candidates, one list a query. Raises SnapshotNotHeld, DeadlineExceeded."""
-        shards = self._held(snapshot_id)
+        shards = self._residents.held(snapshot_id).shards
         if deadline.remaining_s() <= 0:
-            raise DeadlineExceeded(f"shard group {self.group}: the deadline passed before the search began")
+            raise DeadlineExceeded(
+                f"shard group {self.group}: the deadline passed before the search began"
+            )
         return await asyncio.to_thread(search_shards, shards, queries)
 
     async def score_pairs(
-        self, snapshot_id: str, queries: Sequence[RetrievalQuery], product_ids: Sequence[NDArray[np.bytes_]]
+        self,
+        snapshot_id: str,
+        queries: Sequence[RetrievalQuery],
+        product_ids: Sequence[NDArray[np.bytes_]],
     ) -> list[Candidates]:
         """Scores named products that lie in this group. Raises SnapshotNotHeld."""
-        return await asyncio.to_thread(score_in_shards, self._held(snapshot_id), queries, product_ids)
+        shards = self._residents.held(snapshot_id).shards
+        return await asyncio.to_thread(score_in_shards, shards, queries, product_ids)
 
-    def _held(self, snapshot_id: str) -> tuple[Shard, ...]:
-        try:
-            return self._residents[snapshot_id].shards
-        except KeyError:
-            held = ", ".join(self._residents) or "none"
-            raise SnapshotNotHeld(f"shard group {self.group}: {snapshot_id} is not loaded; loaded: {held}") from None
+    async def prepare(self, snapshot_id: str) -> str:
+        """Loads a snapshot beside the live one; returns when it can be searched."""
+        await asyncio.to_thread(self._residents.load, snapshot_id)
+        return snapshot_id

@@ -3,9 +3,9 @@
     python -m jobs.batch_search --config configs/local.yaml --queries IN.parquet --k 200 --out OUT.parquet
     python -m jobs.batch_search --config configs/local.yaml --pairs IN.parquet --out OUT.parquet
 
-`--queries` reads the column `query` and writes `query, rank (from 1), product_id, score, relevance, kept`; hits that the
-relevance filter would drop stay in, with `kept` false. `--pairs` reads `query, product_id`, scores every pair through
-rewrite, features, ranker and filter without retrieval, and writes `query, product_id, score, relevance, kept`.
+`--queries` reads the column `query` and writes `query, rank (from 1), product_id, score, relevance, kept`; hits that
+the relevance filter would drop stay in, with `kept` false. `--pairs` reads `query, product_id`, scores every pair
+through rewrite, features, ranker and filter without retrieval, and writes `query, product_id, score, relevance, kept`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,12 @@ def run(settings: Settings, arguments: argparse.Namespace) -> dict[str, Any]:
         found = search.queries(table, arguments.k) if arguments.queries else search.pairs(table)
     with fsspec.open(arguments.out, "wb") as sink:
         pq.write_table(found, sink)
-    return {"snapshot": manifest.snapshot_id, "rows_in": table.num_rows, "rows_out": found.num_rows, "out": arguments.out}
+    return {
+        "snapshot": manifest.snapshot_id,
+        "rows_in": table.num_rows,
+        "rows_out": found.num_rows,
+        "out": arguments.out,
+    }
 
 
 def _check(source: str, queries: list[str | None]) -> None:
@@ -55,7 +60,9 @@ def _check(source: str, queries: list[str | None]) -> None:
         try:
             SearchRequest(query=query or "")
         except ValidationError as error:
-            raise RequestError(f"{source} row {row}: {error.errors()[0]['msg']}; got {str(query)[:60]!r}") from error
+            raise RequestError(
+                f"{source} row {row}: {error.errors()[0]['msg']}; got {str(query)[:60]!r}"
+            ) from error
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

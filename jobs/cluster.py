@@ -10,8 +10,9 @@ is left, by an exception or Ctrl-C too, and when this process is killed. Drivers
 
 What binds where: the dashboard, with the job and Serve APIs, binds 127.0.0.1, and so do Serve's HTTP and its
 replicas' where the application's `http_options.host` says so. GCS, raylet, object manager, workers, the gRPC between
-replicas, and HAProxy's statistics and metrics bind every interface; Ray 2.60 replaces `--node-ip-address 127.0.0.1`
-by the machine's address. A random token guards all of Ray's own ports; HAProxy's two show counters to whoever asks.
+replicas, and the metrics of Ray and HAProxy bind every interface; Ray 2.60 replaces `--node-ip-address 127.0.0.1` by
+the machine's address. Ray's APIs and calls want the token, random unless the operator set one; the metrics ports show
+their counters to whoever asks.
 """
 
 from __future__ import annotations
@@ -51,6 +52,8 @@ PORTS = (
     "fallback-grpc",
     "haproxy-stats",
     "haproxy-metrics",
+    "autoscaler-metrics",
+    "dashboard-metrics",
 )
 WORKER_PORTS = 150
 """Workers' ports in a block, one for each worker and driver alive; a two-core machine sees about thirty."""
@@ -184,6 +187,8 @@ def _server_env(
     haproxy = temp_dir / "haproxy"
     # NOTE: the fallback port is bound with SO_REUSEPORT: two clusters on one number answer for each other.
     return env | {
+        "AUTOSCALER_METRIC_PORT": str(ports["autoscaler-metrics"]),
+        "DASHBOARD_METRIC_PORT": str(ports["dashboard-metrics"]),
         "RAY_SERVE_ENABLE_HA_PROXY": str(int(fast_serve)),
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": str(int(fast_serve)),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(ports["fallback-http"]),

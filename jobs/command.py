@@ -41,7 +41,9 @@ def main(
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--config", required=True, help="an environment's file, such as configs/local.yaml")
+    parser.add_argument(
+        "--config", required=True, help="an environment's file, such as configs/local.yaml"
+    )
     parser.add_argument(
         "--set",
         dest="overrides",
@@ -70,7 +72,14 @@ def main(
     except AisleError as error:
         result, status = _failure(error), 1
     print(
-        json.dumps({"job": job, "ok": status == 0, "seconds": round(time.perf_counter() - started, 2), **result}),
+        json.dumps(
+            {
+                "job": job,
+                "ok": status == 0,
+                "seconds": round(time.perf_counter() - started, 2),
+                **result,
+            }
+        ),
         flush=True,
     )
     sys.exit(status)

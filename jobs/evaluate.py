@@ -4,9 +4,9 @@
 
 Every system is measured in one run on the same queries: BM25 alone, the encoder alone, both fused, then with rewriting
 and with ranker and relevance filter. Measures are those of the design: ndcg@10 with exponential gains, unjudged as 0
-over the whole catalogue and over all judged pairs, recall@100 and @200, precision of the kept page, and for the relevance
-the share of irrelevant pairs dropped at 95 % recall, Brier skill and calibration error. The table goes to standard
-error, the JSON with intervals to the last line.
+over the whole catalogue and over all judged pairs, recall@100 and @200, precision of the kept page, and for the
+relevance the share of irrelevant pairs dropped at 95 % recall, Brier skill and calibration error. The table goes to
+standard error, the JSON with intervals to the last line.
 """
 
 from __future__ import annotations
@@ -51,9 +51,13 @@ def read_judgments(settings: Settings, split: str | None) -> Judgments:
     """The environment's judgments; JudgmentError where it names none."""
     evaluation = settings.evaluation
     if evaluation.judgments is None:
-        raise JudgmentError("evaluation.judgments is not set; name a Parquet file with query, product_id, grade")
+        raise JudgmentError(
+            "evaluation.judgments is not set; name a Parquet file with query, product_id, grade"
+        )
     judgments = Judgments.read(
-        evaluation.judgments, relevant_from=evaluation.relevant_from, lowest_grade=evaluation.lowest_grade
+        evaluation.judgments,
+        relevant_from=evaluation.relevant_from,
+        lowest_grade=evaluation.lowest_grade,
     )
     return judgments.split(split) if split else judgments
 
@@ -67,13 +71,19 @@ def measure_systems(
     )
     pairs = judged_pairs(judgments)
     if "rewrite" in queries.column_names:
-        rewrite_of = dict(zip(queries["query"].to_pylist(), queries["rewrite"].to_pylist(), strict=True))
-        pairs = pairs.append_column("rewrite", pa.array([rewrite_of[q] for q in pairs["query"].to_pylist()]))
+        rewrite_of = dict(
+            zip(queries["query"].to_pylist(), queries["rewrite"].to_pylist(), strict=True)
+        )
+        pairs = pairs.append_column(
+            "rewrite", pa.array([rewrite_of[q] for q in pairs["query"].to_pylist()])
+        )
     measured = []
     for system in systems:
         search = TableSearch(settings, manifest, system)
         found = search.queries(queries, settings.evaluation.depth)
-        measured.append(measure(system.name, judgments, found, search.pairs(pairs), filtered=system.rank))
+        measured.append(
+            measure(system.name, judgments, found, search.pairs(pairs), filtered=system.rank)
+        )
     return measured
 
 
@@ -81,14 +91,21 @@ def report_of(rows: list[Measured], judgments: Judgments, manifest: Manifest) ->
     """The report as JSON: means, intervals, and each row's difference to the row above."""
     systems = []
     for above, row in zip([None, *rows], rows, strict=False):
-        entry: dict[str, Any] = {"system": row.name, **{k: round(v, 5) for k, v in row.means().items()}}
+        entry: dict[str, Any] = {
+            "system": row.name,
+            **{k: round(v, 5) for k, v in row.means().items()},
+        }
         for name, values in row.per_query.items():
             if np.isfinite(values).any():
                 interval = mean_interval(values, seed=0)
                 entry[f"{name}_interval"] = [round(interval.low, 4), round(interval.high, 4)]
             if above is not None and np.isfinite(values - above.per_query[name]).any():
                 gain = paired_difference(values, above.per_query[name], seed=0)
-                entry[f"{name}_gain"] = [round(gain.mean, 4), round(gain.low, 4), round(gain.high, 4)]
+                entry[f"{name}_gain"] = [
+                    round(gain.mean, 4),
+                    round(gain.low, 4),
+                    round(gain.high, 4),
+                ]
         systems.append(entry)
     return {
         "snapshot": manifest.snapshot_id,
@@ -105,7 +122,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """This job's options."""
     parser.add_argument("--split", help="which split; evaluation.split by default")
     parser.add_argument("--snapshot", help="which snapshot; CURRENT by default")
-    parser.add_argument("--out", metavar="REPORT.json", help="writes the report there too; any fsspec URL")
+    parser.add_argument(
+        "--out", metavar="REPORT.json", help="writes the report there too; any fsspec URL"
+    )
 
 
 if __name__ == "__main__":

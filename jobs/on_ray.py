@@ -55,9 +55,17 @@ class RayMapper:
     config: RayConfig
 
     def __call__(
-        self, make_worker: Callable[[], Worker], items: Sequence[Item], *, step: str, actors: bool = False
+        self,
+        make_worker: Callable[[], Worker],
+        items: Sequence[Item],
+        *,
+        step: str,
+        actors: bool = False,
     ) -> Iterator[Item]:
-        dataset = ray.data.from_items([{"item": json.dumps(item)} for item in items]).repartition(len(items))
+        """Yields results as blocks finish; see `Mapper`."""
+        dataset = ray.data.from_items([{"item": json.dumps(item)} for item in items]).repartition(
+            len(items)
+        )
         if actors:
             pool = ActorPoolStrategy(size=min(self.config.embed_workers, len(items)))
             mapped = dataset.map_batches(
@@ -69,7 +77,12 @@ class RayMapper:
                 num_gpus=self.config.embed_gpus or None,
             )
         else:
-            mapped = dataset.map_batches(_once, batch_size=1, fn_args=(make_worker,), num_cpus=1)
+            mapped = dataset.map_batches(
+                _once,  # type: ignore[arg-type]  # Ray's types know no fn_args
+                batch_size=1,
+                fn_args=(make_worker,),
+                num_cpus=1,
+            )
         with raised_as_is(step):
             for row in mapped.iter_rows():
                 yield json.loads(row["result"])
@@ -141,4 +154,6 @@ def raised_as_is(step: str) -> Iterator[None]:
                 if isinstance(each, AisleError):
                     raise each from error
             cause = inner if isinstance(inner, BaseException) and inner is not cause else None
-        raise JobFailed(f"step {step}: a worker failed and Ray's retries did not help: {error}") from error
+        raise JobFailed(
+            f"step {step}: a worker failed and Ray's retries did not help: {error}"
+        ) from error

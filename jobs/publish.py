@@ -1,6 +1,6 @@
 """Makes a complete snapshot the live one, by compare-and-swap.
 
-    python -m jobs.publish --config configs/local.yaml --snapshot 20261120T030000-1f2e3d4c
+python -m jobs.publish --config configs/local.yaml --snapshot 20261120T030000-1f2e3d4c
 """
 
 from __future__ import annotations

@@ -54,24 +54,33 @@ class Progress:
         self._rows = self._first_done = 0
 
     def __call__(self, step: str, done: int, total: int, result: Item) -> None:
+        """Called with each finished part of a step."""
         now = time.monotonic()
         if step != self._step:
             self._step, self._started, self._rows, self._first_done = step, now, 0, done - 1
-        self._rows += int(result.get("rows", result.get("products", 0)))
+        self._rows += int(result.get("rows") or result.get("products") or 0)
         if now - self._logged < self._every_s and done < total:
             return
         self._logged = now
         took = max(now - self._started, 1e-3)
         left = took / max(done - self._first_done, 1) * (total - done)
         logger.info(
-            "%s: %d of %d parts, %d rows, %.0f rows/s, %.0f s left", step, done, total, self._rows, self._rows / took, left
+            "%s: %d of %d parts, %d rows, %.0f rows/s, %.0f s left",
+            step,
+            done,
+            total,
+            self._rows,
+            self._rows / took,
+            left,
         )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """This job's options."""
     parser.add_argument("--until", choices=STEPS, default="publish", help="last step to do")
-    parser.add_argument("--fresh", action="store_true", help="forget an unfinished run instead of continuing it")
+    parser.add_argument(
+        "--fresh", action="store_true", help="forget an unfinished run instead of continuing it"
+    )
 
 
 if __name__ == "__main__":

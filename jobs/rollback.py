@@ -1,6 +1,6 @@
 """Makes the live snapshot's parent, or a named one, the live one again.
 
-    python -m jobs.rollback --config configs/local.yaml [--snapshot ID]
+python -m jobs.rollback --config configs/local.yaml [--snapshot ID]
 """
 
 from __future__ import annotations
@@ -34,13 +34,17 @@ def _predecessor(library: Library, live: str) -> str:
             return str(parent)
     before = [each for each in known if each < live]
     if not before:
-        raise SnapshotError(f"{live} has no predecessor in {library.store.url}; name one with --snapshot: {known}")
+        raise SnapshotError(
+            f"{live} has no predecessor in {library.store.url}; name one with --snapshot: {known}"
+        )
     return before[-1]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """This job's options."""
-    parser.add_argument("--snapshot", help="the snapshot to go back to; the live one's parent by default")
+    parser.add_argument(
+        "--snapshot", help="the snapshot to go back to; the live one's parent by default"
+    )
 
 
 if __name__ == "__main__":

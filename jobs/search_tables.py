@@ -32,9 +32,16 @@ class TableSearch:
 
     def pairs(self, table: pa.Table) -> pa.Table:
         """Maps a table with `query, product_id` (and `rewrite`) to `PAIRS_SCHEMA`, in the table's order."""
-        found = self._map(table.sort_by("query"), MakePairs(self._opener()), "pairs").cast(PAIRS_SCHEMA)
-        rows = dict(zip(zip(found["query"].to_pylist(), found["product_id"].to_pylist(), strict=True),
-                        range(found.num_rows), strict=True))
+        found = self._map(table.sort_by("query"), MakePairs(self._opener()), "pairs").cast(
+            PAIRS_SCHEMA
+        )
+        rows = dict(
+            zip(
+                zip(found["query"].to_pylist(), found["product_id"].to_pylist(), strict=True),
+                range(found.num_rows),
+                strict=True,
+            )
+        )
         wanted = zip(table["query"].to_pylist(), table["product_id"].to_pylist(), strict=True)
         return found.take(pa.array([rows[pair] for pair in wanted], pa.int64()))
 
@@ -42,17 +49,27 @@ class TableSearch:
         """Adds the column `rewrite` where this environment has a rewriter."""
         if self.settings.rewriter.mode == "off" or "rewriter" not in self.manifest.models:
             return table
-        distinct = pa.table({"query": pa.array(list(dict.fromkeys(table["query"].to_pylist())), pa.string())})
+        distinct = pa.table(
+            {"query": pa.array(list(dict.fromkeys(table["query"].to_pylist())), pa.string())}
+        )
         opener = Opener(self.settings, self.manifest)
-        found = map_table(distinct, [(MakeRewrite(opener), 1)], batch_rows=_BATCH_ROWS, step="rewrite")
-        rewrite_of = dict(zip(found["query"].to_pylist(), found["rewrite"].to_pylist(), strict=True))
-        return table.append_column("rewrite", pa.array([rewrite_of[q] for q in table["query"].to_pylist()]))
+        found = map_table(
+            distinct, [(MakeRewrite(opener), 1)], batch_rows=_BATCH_ROWS, step="rewrite"
+        )
+        rewrite_of = dict(
+            zip(found["query"].to_pylist(), found["rewrite"].to_pylist(), strict=True)
+        )
+        return table.append_column(
+            "rewrite", pa.array([rewrite_of[q] for q in table["query"].to_pylist()])
+        )
 
     def _map(self, table: pa.Table, make: MakeSearch | MakePairs, step: str) -> pa.Table:
         if self.system is not None and not self.system.rewrite and "rewrite" in table.column_names:
             table = table.drop_columns(["rewrite"])
         rows = _BATCH_ROWS if step == "search" else 16 * _BATCH_ROWS
-        return map_table(table, [(make, self.settings.ray.embed_workers)], batch_rows=rows, step=step)
+        return map_table(
+            table, [(make, self.settings.ray.embed_workers)], batch_rows=rows, step=step
+        )
 
     def _opener(self) -> Opener:
         if self.system is None:
@@ -64,5 +81,7 @@ def _in_order(found: pa.Table, queries: list[str], within: str) -> pa.Table:
     """Rows of the first query first; Ray Data may have mixed the blocks."""
     place = {query: i for i, query in enumerate(dict.fromkeys(queries))}
     order = pa.array([place[query] for query in found["query"].to_pylist()], pa.int64())
-    ordered = found.append_column("_place", order).sort_by([("_place", "ascending"), (within, "ascending")])
+    ordered = found.append_column("_place", order).sort_by(
+        [("_place", "ascending"), (within, "ascending")]
+    )
     return ordered.drop_columns(["_place"])

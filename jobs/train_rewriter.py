@@ -1,10 +1,10 @@
 """Trains the rewriter that ships with the package, from the sample shop's queries, on CPU.
 
-    python -m jobs.train_rewriter --out DIR [--minutes 25] [--seed 7] [--examples N] [--threads 1] [--work DIR]
+    python -m jobs.train_rewriter --config configs/local.yaml --out DIR [--minutes 25] [--seed 7] [--threads 1]
 
-Writes a model folder that vLLM loads; set `rewriter.model` to it. Stopped and started again with the same --work and
---seed it goes on from its last checkpoint. The measures at the end are over queries and words that training did not
-see. Progress goes to standard error; the last line on standard output is one JSON document.
+Writes a model folder that vLLM loads; set `rewriter.model` to it. Stopped and started again with the same settings it
+goes on from its last checkpoint, which lies below `work_dir`. The measures at the end are over queries and words that
+training did not see.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ import argparse
 import json
 import logging
 import shlex
-import sys
-import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from aisle.errors import AisleError
+from aisle.config import Settings
 from aisle.rewrite.training.train import Progress, TrainingPlan, save_model, train
+from jobs import command
 
 logger = logging.getLogger("jobs.train_rewriter")
 
 
-def run(arguments: argparse.Namespace) -> dict[str, object]:
+def run(settings: Settings, arguments: argparse.Namespace) -> dict[str, Any]:
     """Trains, saves, measures; returns what `rewriter.json` and the last line show."""
     from aisle.rewrite.training.measure import measure_rewriter
 
@@ -34,7 +34,8 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
         examples=arguments.examples,
         threads=arguments.threads,
     )
-    model, tokenizer, ended = train(plan, Path(arguments.work), log_progress)
+    work = Path(settings.work_dir) / "train_rewriter"
+    model, tokenizer, ended = train(plan, work, log_progress)
     out = Path(arguments.out)
     save_model(model, tokenizer, out)
     logger.info("saved %s; measuring", out)
@@ -77,20 +78,16 @@ def write_card(
 
 def command_of(plan: TrainingPlan) -> str:
     """The command that makes the model again."""
-    words = ["python", "-m", "jobs.train_rewriter", "--out", "DIR", "--seed", str(plan.seed)]
+    words = ["python", "-m", "jobs.train_rewriter", "--config", "configs/local.yaml"]
+    words += ["--out", "DIR", "--seed", str(plan.seed)]
     words += ["--minutes", f"{plan.minutes:g}", "--threads", str(plan.threads)]
     if plan.examples is not None:
         words += ["--examples", str(plan.examples)]
     return shlex.join(words)
 
 
-def parse_arguments() -> argparse.Namespace:
-    """Reads the command line; every option but --out has a default."""
-    parser = argparse.ArgumentParser(
-        prog="python -m jobs.train_rewriter",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """This job's options."""
     parser.add_argument("--out", required=True, help="the model's folder; written at the end")
     parser.add_argument(
         "--minutes", type=float, default=25.0, help="time to train, without measuring"
@@ -102,34 +99,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--threads", type=int, default=1, help="CPU threads; leave one core to others"
     )
-    parser.add_argument("--work", default=".aisle/train_rewriter", help="the checkpoint's folder")
     parser.add_argument(
         "--measure", type=int, default=1000, help="held-out sample queries to measure on"
     )
-    return parser.parse_args()
-
-
-def main() -> None:
-    """The command."""
-    arguments = parse_arguments()
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
-    started = time.perf_counter()
-    try:
-        result, status = run(arguments), 0
-    except AisleError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        result, status = {"error": type(error).__name__, "message": str(error)}, 1
-    seconds = round(time.perf_counter() - started, 2)
-    print(
-        json.dumps({"job": "train_rewriter", "ok": status == 0, "seconds": seconds, **result}),
-        flush=True,
-    )
-    sys.exit(status)
 
 
 if __name__ == "__main__":
-    main()
+    command.main("train_rewriter", __doc__, run, add_arguments)

@@ -10,7 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aisle.rank.features import FEATURES
-from aisle.schema import Explanation, FacetCount, Hit, Product, RewriteInfo, SearchRequest, SearchResponse
+from aisle.schema import (
+    Explanation,
+    FacetCount,
+    Hit,
+    Product,
+    RewriteInfo,
+    SearchRequest,
+    SearchResponse,
+)
 from aisle.snapshot.documents import SHOWN
 from aisle.snapshot.loaded import LoadedSnapshot
 from aisle.stages import Rewrite
@@ -56,7 +64,9 @@ def _sorted(
     column = "updated_at" if request.sort == "newest" else "price"
     rows = snapshot.documents.take(ranked.candidates.locators[kept], (column,))
     values = [row[column] for row in rows]
-    numbers = [math.inf if v is None else (v.timestamp() if column == "updated_at" else v) for v in values]
+    numbers = [
+        math.inf if v is None else (v.timestamp() if column == "updated_at" else v) for v in values
+    ]
     keys = np.array(numbers)
     if request.sort in ("-price", "newest"):
         keys = np.where(np.isinf(keys), np.inf, -keys)
@@ -73,7 +83,9 @@ def _hits(
             Hit(
                 product_id=ranked.candidates.product_ids[position].decode(),
                 score=round(float(ranked.score[position]), 6),
-                relevance=None if ranked.relevance is None else round(float(ranked.relevance[position]), 6),
+                relevance=None
+                if ranked.relevance is None
+                else round(float(ranked.relevance[position]), 6),
                 product=Product(**product),
                 explain=_explain(ranked, int(position)) if request.explain else None,
             )
@@ -90,7 +102,10 @@ def _explain(ranked: Ranked, position: int) -> Explanation:
         cosine=float(found.cosine[position]),
         bm25=float(found.bm25[position]),
         fused=float(ranked.fused[position]),
-        features={name: float(value) for name, value in zip(FEATURES, found.features[position], strict=True)},
+        features={
+            name: float(value)
+            for name, value in zip(FEATURES, found.features[position], strict=True)
+        },
         threshold=ranked.threshold,
     )
 
@@ -124,11 +139,15 @@ def _facet_values(name: str, row: dict[str, Any]) -> set[str]:
         path = row["category"] or []
         return {"/".join(path[:depth]) for depth in range(1, len(path) + 1)}
     wanted = name.split(".", 1)[1]
-    return {value for key, values in row["attributes"] or () if key == wanted for value in values or ()}
+    return {
+        value for key, values in row["attributes"] or () if key == wanted for value in values or ()
+    }
 
 
 def _rewrite_info(said: Rewrite, searched: Rewrite) -> RewriteInfo | None:
-    if not said.changed and not said.segments:
+    # A model that lower-cases what was typed has said nothing.
+    says = said.query.casefold() != said.original.casefold() or said.expansions or said.segments
+    if not says:
         return None
     return RewriteInfo(
         query=said.query,
@@ -142,7 +161,13 @@ def _empty_reason(request: SearchRequest, ranked: Ranked, kept: int) -> str:
     if kept:
         return f"offset {request.offset} is past the last of {kept} hits"
     if len(ranked.candidates) == 0:
-        return "no product matches the filters" if request.filters else "no product was found"
+        if not request.filters:
+            return "no product was found"
+        return (
+            "no product matches the filters"
+            if ranked.complete
+            else "no product that matches the filters was found"
+        )
     best = 0.0 if ranked.relevance is None else float(ranked.relevance.max(initial=0.0))
     return (
         f"none of {len(ranked.candidates)} candidates is relevant enough: the best has relevance {best:.3f}, "

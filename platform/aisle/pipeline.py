@@ -1,15 +1,16 @@
 """The query path: rewrite, encode, retrieve, rank, filter, page. Read this first.
 
-`Pipeline.search` is the reference: the Serve graph composes the same class over remote stages and must answer exactly as
-it does over local ones, and `jobs.batch_search` maps it over millions of queries. It knows stages only by their roles
-(`aisle.stages`), never whether they live in this process. What happens when time runs out is decided here and nowhere
-else: rewrite is given up first, then the ranker with the relevance filter, then the dense side, then shards that do
-not answer; each is named in the answer's `degraded`.
+`Pipeline.search` is the reference: the Serve graph composes the same class over remote stages and must answer exactly
+as it does over local ones, and `jobs.batch_search` maps it over millions of queries. It knows stages only by their
+roles (`aisle.stages`), never whether they live in this process. What happens when time runs out is decided here and
+nowhere else: rewrite is given up first, then the ranker with the relevance filter, then the dense side, then shards
+that do not answer; each is named in the answer's `degraded`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aisle.config import RetrievalConfig
-from aisle.errors import DeadlineExceeded, Overloaded, StageError
+from aisle.errors import DeadlineExceeded, StageError
 from aisle.index.filters import Filters
 from aisle.page import build_response
 from aisle.retrieve.candidates import Candidates
@@ -27,7 +28,19 @@ from aisle.retrieve.query import RetrievalQuery, analyse
 from aisle.rewrite.guard import verified
 from aisle.schema import SearchRequest, SearchResponse
 from aisle.snapshot.loaded import LoadedSnapshot
-from aisle.stages import Deadline, Retriever, Rewrite, Rewriter, RunBlocking, ScoreBatch, Scorer, Scores, inline
+from aisle.stages import (
+    Deadline,
+    Retriever,
+    Rewrite,
+    Rewriter,
+    RunBlocking,
+    ScoreBatch,
+    Scorer,
+    Scores,
+    inline,
+)
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -39,7 +52,9 @@ class Trace:
 
     def timed(self, stage: str, started: float) -> None:
         """Books the time since `started` (perf_counter) on a stage."""
-        self.timings_ms[stage] = self.timings_ms.get(stage, 0.0) + (time.perf_counter() - started) * 1000
+        self.timings_ms[stage] = (
+            self.timings_ms.get(stage, 0.0) + (time.perf_counter() - started) * 1000
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +68,7 @@ class Ranked:
     kept: NDArray[np.bool_]
     threshold: float
     complete: bool
-    """No side was cut at its depth: every product that matches the filters was looked at."""
+    """No depth cut anything off and no stage was missing: every product that matches the filters was judged."""
 
 
 class Pipeline:
@@ -89,12 +104,16 @@ class Pipeline:
         self._run = run
 
     async def search(
-        self, requests: Sequence[SearchRequest], deadline: Deadline, request_ids: Sequence[str] | None = None
+        self,
+        requests: Sequence[SearchRequest],
+        deadline: Deadline,
+        request_ids: Sequence[str] | None = None,
     ) -> list[SearchResponse]:
         """Answers a batch, in order; one deadline for all.
 
         Raises:
-            DeadlineExceeded: no shard answered in time.
+            DeadlineExceeded: the deadline passed before encoding, or no shard answered in time.
+            StageError: the encoder failed and there is no lexical side to go on with.
             SnapshotNotHeld: a stage does not hold this pipeline's snapshot.
         """
         started = time.perf_counter()
@@ -107,7 +126,9 @@ class Pipeline:
         def pages() -> list[SearchResponse]:
             return [
                 build_response(self.snapshot, request, each, self._applied(rewrite), request_id)
-                for request, each, rewrite, request_id in zip(requests, ranked, rewrites, ids, strict=True)
+                for request, each, rewrite, request_id in zip(
+                    requests, ranked, rewrites, ids, strict=True
+                )
             ]
 
         responses: list[SearchResponse] = await self._run(pages)
@@ -119,7 +140,11 @@ class Pipeline:
         return responses
 
     async def rank(
-        self, requests: Sequence[SearchRequest], rewrites: Sequence[Rewrite], deadline: Deadline, trace: Trace
+        self,
+        requests: Sequence[SearchRequest],
+        rewrites: Sequence[Rewrite],
+        deadline: Deadline,
+        trace: Trace,
     ) -> list[Ranked]:
         """Everything between rewriting and paging: candidates, ordered and judged, dropped ones included."""
         queries = await self._analyse(requests, rewrites, deadline, trace)
@@ -130,29 +155,44 @@ class Pipeline:
             trace.degraded.append("shards")
         fused = []
         for request, query, candidates in zip(requests, queries, retrieved.candidates, strict=True):
-            complete = not retrieved.missing_shards and int(candidates.from_dense.sum()) < query.dense_depth
             ordered, scores = fuse(candidates, self._config)
             reach = max(self._config.rank_depth, request.offset + request.k)
+            # The dense side finds every product there is, until its depth cuts it; the lexical side only those with
+            # a word of the query. So without the dense side nobody knows what was not looked at.
+            complete = (
+                not retrieved.missing_shards
+                and len(query.vector) > 0
+                and int(candidates.from_dense.sum()) < query.dense_depth
+                and len(ordered) <= reach
+            )
             cut = np.arange(min(reach, len(ordered)))
             fused.append((ordered.take(cut), scores[cut], complete))
         return await self._score(queries, fused, deadline, trace)
 
     async def score_pairs(
-        self, rewrites: Sequence[Rewrite], product_ids: Sequence[Sequence[str]], deadline: Deadline
+        self,
+        rewrites: Sequence[Rewrite],
+        product_ids: Sequence[Sequence[str]],
+        deadline: Deadline,
+        trace: Trace | None = None,
     ) -> list[Ranked]:
         """Scores named products for each rewritten query: features, ranker and filter, without retrieval.
 
         Products that the snapshot does not hold are left out of the answer.
         """
-        trace = Trace()
+        trace = trace or Trace()
         requests = [SearchRequest(query=rewrite.original) for rewrite in rewrites]
         analysed = await self._analyse(requests, rewrites, deadline, trace)
         ids = [np.array([each.encode() for each in some], dtype=np.bytes_) for some in product_ids]
-        candidates = await self._retriever.score_pairs(self.snapshot.snapshot_id, analysed, ids, deadline)
+        candidates = await self._retriever.score_pairs(
+            self.snapshot.snapshot_id, analysed, ids, deadline
+        )
         fused = [(*fuse(each, self._config), True) for each in candidates]
         return await self._score(analysed, fused, deadline, trace)
 
-    async def rewrite(self, requests: Sequence[SearchRequest], deadline: Deadline, trace: Trace) -> list[Rewrite]:
+    async def rewrite(
+        self, requests: Sequence[SearchRequest], deadline: Deadline, trace: Trace
+    ) -> list[Rewrite]:
         """What the rewriter makes of each query within its budget; unchanged where it is off, absent or too late."""
         rewrites = [Rewrite.unchanged(request.query) for request in requests]
         wanted = [i for i, request in enumerate(requests) if request.rewrite == "auto"]
@@ -162,11 +202,12 @@ class Pipeline:
         budget = deadline.sooner(self._rewrite_budget_s)
         try:
             answers = await asyncio.wait_for(
-                self._rewriter.rewrite([requests[i].query for i in wanted], budget), max(budget.remaining_s(), 0.0)
+                self._rewriter.rewrite([requests[i].query for i in wanted], budget),
+                max(budget.remaining_s(), 0.0),
             )
             for i, answer in zip(wanted, answers, strict=True):
                 rewrites[i] = answer
-        except (StageError, asyncio.TimeoutError):
+        except (TimeoutError, StageError):
             trace.degraded.append("rewrite")
         trace.timed("rewrite", started)
         return rewrites
@@ -176,7 +217,11 @@ class Pipeline:
         return rewrite, verified(rewrite, self.snapshot.statistics, self.snapshot.analyzer)
 
     async def _analyse(
-        self, requests: Sequence[SearchRequest], rewrites: Sequence[Rewrite], deadline: Deadline, trace: Trace
+        self,
+        requests: Sequence[SearchRequest],
+        rewrites: Sequence[Rewrite],
+        deadline: Deadline,
+        trace: Trace,
     ) -> list[RetrievalQuery]:
         searched = [self._applied(rewrite)[1] for rewrite in rewrites]
         started = time.perf_counter()
@@ -184,13 +229,14 @@ class Pipeline:
         trace.timed("encode", started)
         depth = self._config
         lexical = self.snapshot.manifest.index.lexical
+        boosts: dict[str, float] = dict(lexical.boosts.items())
         return [
             analyse(
                 rewrite,
                 vector,
                 self.snapshot.statistics,
                 self.snapshot.analyzer,
-                lexical.boosts,
+                boosts,
                 filters=Filters.parse(request.filters),
                 expansion_weight=depth.expansion_weight,
                 dense_depth=_reach(depth.dense_depth, request),
@@ -199,14 +245,25 @@ class Pipeline:
             for request, rewrite, vector in zip(requests, searched, vectors, strict=True)
         ]
 
-    async def _encode(self, texts: Sequence[str], deadline: Deadline, trace: Trace) -> NDArray[np.float32]:
+    async def _encode(
+        self, texts: Sequence[str], deadline: Deadline, trace: Trace
+    ) -> NDArray[np.float32]:
         """Query vectors (q, d), or (q, 0) where the dense side had to be given up."""
         if deadline.remaining_s() <= 0:
-            raise DeadlineExceeded(f"deadline passed by {-deadline.remaining_s() * 1000:.0f} ms before encoding")
+            raise DeadlineExceeded(
+                f"deadline passed by {-deadline.remaining_s() * 1000:.0f} ms before encoding"
+            )
         try:
-            vectors: NDArray[np.float32] = await self._run(lambda: self.snapshot.encoder.encode(texts, "query"))
+            vectors: NDArray[np.float32] = await self._run(
+                lambda: self.snapshot.encoder.encode(texts, "query")
+            )
             return vectors
-        except StageError:
+        except Exception as error:  # onnxruntime's and torch's own errors share no public base
+            logger.warning("encoding failed", exc_info=True)
+            if (
+                self._config.lexical_depth == 0
+            ):  # nothing else can search, and an empty page would be a lie
+                raise StageError(f"encoder: {error}; retrieval.lexical_depth is 0") from error
             trace.degraded.append("dense")
             return np.empty((len(texts), 0), dtype=np.float32)
 
@@ -228,35 +285,50 @@ class Pipeline:
                 query_vectors=np.stack([query.vector for query in queries]),
             )
             try:
-                if deadline.remaining_s() <= 0:
-                    raise DeadlineExceeded("deadline passed before ranking")
-                scores = await self._scorer.score(self.snapshot.snapshot_id, batch, deadline)
+                scores = await asyncio.wait_for(
+                    self._scorer.score(self.snapshot.snapshot_id, batch, deadline),
+                    max(deadline.remaining_s(), 0.0),
+                )
                 trace.timings_ms["rank"] = scores.rank_ms
                 trace.timings_ms["filter"] = scores.filter_ms
-            except (DeadlineExceeded, Overloaded):
+            except (TimeoutError, StageError):
                 trace.degraded.append("rank")
         elif sum(sizes):
             trace.degraded.append("rank")
         ranked, first = [], 0
         for size, (candidates, fused_scores, complete) in zip(sizes, fused, strict=True):
-            ranked.append(_ordered(candidates, fused_scores, complete, scores, slice(first, first + size)))
+            ranked.append(
+                _ordered(candidates, fused_scores, complete, scores, slice(first, first + size))
+            )
             first += size
         return ranked
 
 
 def _ordered(
-    candidates: Candidates, fused: NDArray[np.float32], complete: bool, scores: Scores | None, at: slice
+    candidates: Candidates,
+    fused: NDArray[np.float32],
+    complete: bool,
+    scores: Scores | None,
+    at: slice,
 ) -> Ranked:
     """One query's share of the scores, best first; without scores the fused order stands and nothing is dropped."""
+    if len(candidates) == 0:  # nothing to judge, whether the rest of the batch was judged or not
+        return Ranked(candidates, fused, fused, fused, np.empty(0, dtype=bool), 0.0, complete)
     if scores is None:
         everything = np.ones(len(candidates), dtype=bool)
-        return Ranked(candidates, fused, fused, None, everything, 0.0, complete)
+        return Ranked(candidates, fused, fused, None, everything, 0.0, complete=False)
     score, relevance = scores.score[at], scores.relevance[at]
     order = np.lexsort((candidates.product_ids, -score))
     relevance = relevance[order]
     kept = relevance >= scores.threshold
     return Ranked(
-        candidates.take(order), fused[order], score[order], relevance, kept, scores.threshold, complete
+        candidates.take(order),
+        fused[order],
+        score[order],
+        relevance,
+        kept,
+        scores.threshold,
+        complete,
     )
 
 

@@ -27,7 +27,9 @@ Sort = Literal["relevance", "price", "-price", "newest"]
 
 def _facet(name: str) -> str:
     if not _FACET.fullmatch(name):
-        raise ValueError(f"unknown facet {name[:80]!r}; allowed are brand, category, attributes.<name>")
+        raise ValueError(
+            f"unknown facet {name[:80]!r}; allowed are brand, category, attributes.<name>"
+        )
     return name
 
 
@@ -42,7 +44,9 @@ class SearchRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    query: Annotated[str, Field(min_length=1, max_length=MAX_QUERY_CHARS), AfterValidator(_has_words)]
+    query: Annotated[
+        str, Field(min_length=1, max_length=MAX_QUERY_CHARS), AfterValidator(_has_words)
+    ]
     """What the shopper typed."""
     k: int = Field(24, ge=1, le=MAX_K)
     """Hits wanted."""
@@ -51,7 +55,12 @@ class SearchRequest(BaseModel):
     filters: dict[str, Any] = Field(
         default_factory=dict,
         json_schema_extra={
-            "example": {"brand": ["HP"], "price": {"gte": 10, "lt": 50}, "category": ["A/B"], "available": True}
+            "example": {
+                "brand": ["HP"],
+                "price": {"gte": 10, "lt": 50},
+                "category": ["A/B"],
+                "available": True,
+            }
         },
     )
     """Conditions: values of one field are alternatives, fields are conjunctive, a category matches its subtree."""
@@ -63,13 +72,15 @@ class SearchRequest(BaseModel):
     """`auto` lets the rewriter correct and expand the query where one is served."""
     explain: bool = False
     """Adds to each hit how every stage saw it."""
-    timeout_ms: float | None = Field(None, gt=0)
+    timeout_ms: float | None = Field(None, gt=0, allow_inf_nan=False)
     """Time the answer may take; clamped by `serving.max_timeout_ms`."""
 
     @model_validator(mode="after")
     def _reach_is_bounded(self) -> SearchRequest:
         if self.offset + self.k > MAX_REACH:
-            raise ValueError(f"offset + k is {self.offset + self.k}, allowed is at most {MAX_REACH}")
+            raise ValueError(
+                f"offset + k is {self.offset + self.k}, allowed is at most {MAX_REACH}"
+            )
         try:
             Filters.parse(self.filters)
         except RequestError as error:
@@ -164,4 +175,6 @@ class Problem:
     detail: str
     type: str = "about:blank"
     errors: list[dict[str, str]] = field(default_factory=list)
+
+
 """`errors` lists each wrong field with what is allowed."""

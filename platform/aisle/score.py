@@ -12,7 +12,9 @@ from aisle.stages import Deadline, Ranker, RelevanceFilter, RunBlocking, ScoreBa
 class LocalScorer:
     """Scores with the models of the snapshot that the caller names."""
 
-    def __init__(self, models: Mapping[str, tuple[Ranker, RelevanceFilter]], run: RunBlocking = inline) -> None:
+    def __init__(
+        self, models: Mapping[str, tuple[Ranker, RelevanceFilter]], run: RunBlocking = inline
+    ) -> None:
         """Takes the models of every resident snapshot; the mapping may change while this serves."""
         self._models = models
         self._run = run

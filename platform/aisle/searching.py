@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-
 from aisle.batch import PairsBatch, RewriteBatch, SearchBatch
 from aisle.config import Settings
 from aisle.local import local_pipeline, open_rewriter
@@ -31,13 +30,18 @@ class Opener:
         snapshot = LoadedSnapshot.load(self._library(), self.manifest, self.settings)
         if not self.rank:
             return local_pipeline(
-                snapshot, self.settings, ranker=FusedRanker(FEATURES, "fused"), relevance=RawCosineFilter(0.0)
+                snapshot,
+                self.settings,
+                ranker=FusedRanker(FEATURES, "fused"),
+                relevance=RawCosineFilter(0.0),
             )
         return local_pipeline(snapshot, self.settings)
 
     def rewriter_folder(self) -> Path:
         """The snapshot's rewriter in the cache, verified."""
-        root = self._library().fetch(self.manifest, ["models/rewriter/"], Path(self.settings.serving.cache_dir))
+        root = self._library().fetch(
+            self.manifest, ["models/rewriter/"], Path(self.settings.serving.cache_dir)
+        )
         return root / self.manifest.models["rewriter"].owner / "models" / "rewriter"
 
     def _library(self) -> Library:
@@ -52,6 +56,7 @@ class MakeSearch:
     k: int
 
     def __call__(self) -> SearchBatch:
+        """Opens the snapshot."""
         return SearchBatch(self.opener.pipeline(), self.k)
 
 
@@ -62,6 +67,7 @@ class MakePairs:
     opener: Opener
 
     def __call__(self) -> PairsBatch:
+        """Opens the snapshot."""
         return PairsBatch(self.opener.pipeline())
 
 
@@ -72,4 +78,7 @@ class MakeRewrite:
     opener: Opener
 
     def __call__(self) -> RewriteBatch:
-        return RewriteBatch(open_rewriter(self.opener.rewriter_folder(), self.opener.settings.rewriter))
+        """Starts the engine."""
+        return RewriteBatch(
+            open_rewriter(self.opener.rewriter_folder(), self.opener.settings.rewriter)
+        )

@@ -37,6 +37,7 @@ class Deadline:
 
     @classmethod
     def after(cls, seconds: float) -> Deadline:
+        """The deadline so many seconds from now."""
         return cls(time.monotonic() + seconds)
 
     def remaining_s(self) -> float:
@@ -74,10 +75,12 @@ class Rewrite:
 
     @classmethod
     def unchanged(cls, query: str) -> Rewrite:
+        """The rewrite that says nothing."""
         return cls(original=query, query=query)
 
     @property
     def changed(self) -> bool:
+        """Whether anything but the original is to be searched."""
         return self.query != self.original or bool(self.expansions)
 
 
@@ -174,7 +177,7 @@ class Scores:
 
 
 class Scorer(Protocol):
-    """Ranks and judges candidates: ranker and relevance filter behind one call, because both are far cheaper than a hop."""
+    """Ranker and relevance filter behind one call, because both together are far cheaper than a hop."""
 
     async def score(self, snapshot_id: str, batch: ScoreBatch, deadline: Deadline) -> Scores:
         """Raises `SnapshotNotHeld` for a snapshot that is not loaded, `DeadlineExceeded` past the deadline."""
@@ -191,7 +194,9 @@ class Retrieved:
 class Retriever(Protocol):
     """Finds candidates in every shard and merges them to what a single index would have found."""
 
-    async def retrieve(self, snapshot_id: str, queries: Sequence[RetrievalQuery], deadline: Deadline) -> Retrieved:
+    async def retrieve(
+        self, snapshot_id: str, queries: Sequence[RetrievalQuery], deadline: Deadline
+    ) -> Retrieved:
         """One merged list a query, in order. Raises `DeadlineExceeded` when no shard answered in time."""
 
     async def score_pairs(

@@ -207,10 +207,16 @@ def _quiet() -> Iterator[None]:
     said = io.StringIO()
     root = logging.getLogger()
     loggers = (root, logging.getLogger("torch.onnx._internal.exporter._registration"))
+    passes = [
+        logging.getLogger(name) for name in ("onnxscript", "onnx_ir")
+    ]  # a line a rewritten node
+    levels = [each.level for each in passes]
     no_handler = logging.NullHandler()
     root.addHandler(no_handler)
     for chatty in loggers:
         chatty.addFilter(_is_error)  # of a logger, not of a handler: records of its children pass
+    for each in passes:
+        each.setLevel(logging.ERROR)
     try:
         with contextlib.redirect_stdout(said), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -218,6 +224,8 @@ def _quiet() -> Iterator[None]:
     finally:
         for chatty in loggers:
             chatty.removeFilter(_is_error)
+        for each, level in zip(passes, levels, strict=True):
+            each.setLevel(level)
         root.removeHandler(no_handler)
     if said.getvalue().strip():
         logger.debug("exporter: %s", said.getvalue().strip())

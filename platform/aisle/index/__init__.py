@@ -1,1 +1,1 @@
-"""index."""
+"""Segments: what a night builds of a catalogue and a shard searches."""

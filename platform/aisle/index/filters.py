@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from aisle.errors import RequestError
+from aisle.index.csr import mapped, offsets_of
+from aisle.index.keys import RowKeys
 
 _RANGE_KEYS = ("gt", "gte", "lt", "lte")
 _ALLOWED = "brand, category, price, available, attributes.<name>"
 _MAX_VALUES = 1000
+_MAX_SHOWN_CHARS = 80
+_HUGE = 1e300
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,13 @@ class PriceRange:
 
     def bounds(self) -> tuple[float, float]:
         """Finite bounds, for an index that cannot take infinities."""
-        return max(self.low, -1e300), min(self.high, 1e300)
+        return max(self.low, -_HUGE), min(self.high, _HUGE)
+
+    @property
+    def empty(self) -> bool:
+        """True when no price can lie inside."""
+        low, high = self.bounds()
+        return low > high or (low == high and not (self.includes_low and self.includes_high))
 
     def mask(self, prices: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Which prices (n,) lie inside; NaN, no price, never does."""
@@ -71,12 +81,19 @@ class Filters:
                 price = _price(value)
             elif field == "available":
                 if not isinstance(value, bool):
-                    raise RequestError(f"got {value!r}, allowed is true or false", "filters.available")
+                    raise RequestError(
+                        f"got {_shown(value)}, allowed is true or false", "filters.available"
+                    )
                 groups.append((f"available={str(value).lower()}",))
-            elif field in ("brand", "category") or (field.startswith("attributes.") and len(field) > 11):
+            elif field in ("brand", "category") or (
+                field.startswith("attributes.") and len(field) > 11
+            ):
                 groups.append(tuple(f"{field}={v}" for v in _values(value, field)))
             else:
-                raise RequestError(f"unknown filter field {field!r}; allowed are {_ALLOWED}", f"filters.{field}")
+                raise RequestError(
+                    f"unknown filter field {_shown(field)}; allowed are {_ALLOWED}",
+                    f"filters.{field[:_MAX_SHOWN_CHARS]}",
+                )
         return cls(keys=tuple(groups), price=price)
 
 
@@ -84,7 +101,7 @@ def _values(value: Any, field: str) -> list[str]:
     values = value if isinstance(value, (list, tuple)) else [value]
     if not values or len(values) > _MAX_VALUES or not all(isinstance(v, str) and v for v in values):
         raise RequestError(
-            f"got {value!r}, allowed is a text or a list of 1 to {_MAX_VALUES} texts, any of which may match",
+            f"got {_shown(value)}, allowed is a text or a list of 1 to {_MAX_VALUES} texts, any of which may match",
             f"filters.{field}",
         )
     if field == "category":
@@ -95,10 +112,16 @@ def _values(value: Any, field: str) -> list[str]:
 def _price(value: Any) -> PriceRange:
     example = 'such as {"gte": 10, "lt": 50}'
     if not isinstance(value, Mapping) or not value or any(key not in _RANGE_KEYS for key in value):
-        raise RequestError(f"got {value!r}, allowed is a range of {', '.join(_RANGE_KEYS)}, {example}", "filters.price")
+        raise RequestError(
+            f"got {_shown(value)}, allowed is a range of {', '.join(_RANGE_KEYS)}, {example}",
+            "filters.price",
+        )
     for bound in value.values():
-        if isinstance(bound, bool) or not isinstance(bound, (int, float)) or not math.isfinite(bound):
-            raise RequestError(f"bound {bound!r} is not a finite number; a range is {example}", "filters.price")
+        if not _finite(bound):
+            raise RequestError(
+                f"bound {_shown(bound)} is not a finite number; a range is {example}",
+                "filters.price",
+            )
     if {"gt", "gte"} <= value.keys() or {"lt", "lte"} <= value.keys():
         raise RequestError("give one lower and one upper bound at most", "filters.price")
     return PriceRange(
@@ -109,39 +132,39 @@ def _price(value: Any) -> PriceRange:
     )
 
 
-def product_keys(products: pa.Table) -> Iterator[list[str]]:
-    """The filter keys that each product answers to, in row order."""
-    columns = zip(
-        products["brand"].to_pylist(),
-        products["category"].to_pylist(),
-        products["attributes"].to_pylist(),
-        products["available"].to_pylist(),
-        strict=True,
-    )
-    for brand, category, attributes, available in columns:
-        keys = [f"available={str(available is not False).lower()}"]
-        if brand:
-            keys.append(f"brand={brand}")
-        path = category or []
-        keys.extend(f"category={'/'.join(path[:depth])}" for depth in range(1, len(path) + 1))
-        for name, values in attributes or ():
-            keys.extend(f"attributes.{name}={value}" for value in dict.fromkeys(values or ()))
-        yield keys
+def _finite(value: Any) -> bool:
+    try:
+        return not isinstance(value, bool | str) and math.isfinite(value)
+    except (TypeError, OverflowError):  # not a number, or a whole number beyond any float
+        return False
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _MAX_SHOWN_CHARS else f"{text[:_MAX_SHOWN_CHARS]}..."
 
 
 class FilterIndex:
     """Which rows of a segment answer to which key, and what each row costs."""
 
-    def __init__(self, keys: pa.StringArray, rows: pa.ListArray, prices: NDArray[np.float64]) -> None:
+    def __init__(
+        self, keys: pa.StringArray, rows: pa.LargeListArray, prices: NDArray[np.float64]
+    ) -> None:
         self._keys = keys
-        self._rows = rows
+        self._offsets: NDArray[np.int64] = rows.offsets.to_numpy()
+        self._row_numbers: NDArray[np.int32] = rows.values.to_numpy()
         self._prices = prices
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return len(self._prices)
 
     def mask(self, filters: Filters) -> NDArray[np.bool_]:
         """Rows that meet every condition: bool (n,)."""
-        allowed = np.ones(len(self._prices), dtype=bool)
+        allowed = np.ones(self.rows, dtype=bool)
         for alternatives in filters.keys:
-            any_of = np.zeros(len(self._prices), dtype=bool)
+            any_of = np.zeros(self.rows, dtype=bool)
             for key in alternatives:
                 any_of[self._rows_of(key)] = True
             allowed &= any_of
@@ -152,40 +175,33 @@ class FilterIndex:
     def _rows_of(self, key: str) -> NDArray[np.int32]:
         at = bisect_left(range(len(self._keys)), key, key=lambda i: self._keys[i].as_py())
         if at == len(self._keys) or self._keys[at].as_py() != key:
-            return np.empty(0, dtype=np.int32)
-        begin, end = self._rows.offsets[at].as_py(), self._rows.offsets[at + 1].as_py()
-        return self._rows.values.to_numpy(zero_copy_only=True)[begin:end]
+            return self._row_numbers[:0]
+        return self._row_numbers[self._offsets[at] : self._offsets[at + 1]]
 
     @staticmethod
-    def build(products: pa.Table, folder: Path) -> None:
-        """Writes the keys of a products table, sorted, with the rows of each."""
-        rows_of: dict[str, list[int]] = {}
-        for row, keys in enumerate(product_keys(products)):
-            for key in keys:
-                rows_of.setdefault(key, []).append(row)
-        ordered = sorted(rows_of)
-        table = pa.table(
-            {
-                "key": pa.array(ordered, pa.string()),
-                "rows": pa.array([rows_of[key] for key in ordered], pa.list_(pa.int32())),
-            }
+    def build(keys: RowKeys, prices: NDArray[np.float64], folder: Path) -> None:
+        """Writes the keys, sorted, with the rows of each; `prices` (n,) are NaN where a product has none."""
+        row = np.repeat(np.arange(len(prices)), np.diff(keys.offsets))
+        by_key = np.argsort(keys.ids, kind="stable")  # rows stay ascending within a key
+        sizes = np.bincount(keys.ids, minlength=len(keys.keys))
+        rows = pa.LargeListArray.from_arrays(
+            pa.array(offsets_of(sizes)), pa.array(row[by_key], pa.int32())
         )
+        table = pa.table({"key": pa.array(keys.keys, pa.string()), "rows": rows})
         folder.mkdir(parents=True, exist_ok=True)
-        with pa.OSFile(str(folder / "keys.arrow"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        with (
+            pa.OSFile(str(folder / "keys.arrow"), "wb") as sink,
+            pa.ipc.new_file(sink, table.schema) as writer,
+        ):
             writer.write_table(table)
-        np.save(folder / "price.npy", _prices(products))
+        np.save(folder / "price.npy", prices)
 
     @classmethod
     def open(cls, folder: Path) -> FilterIndex:
         """Maps a saved index; nothing is read until it is asked for."""
         table = pa.ipc.open_file(pa.memory_map(str(folder / "keys.arrow"))).read_all()
         keys, rows = (_one_chunk(table[name]) for name in ("key", "rows"))
-        return cls(keys, rows, np.load(folder / "price.npy", mmap_mode="r"))
-
-
-def _prices(products: pa.Table) -> NDArray[np.float64]:
-    values: Sequence[float | None] = products["price"].to_pylist()
-    return np.array([math.nan if v is None else v for v in values], dtype=np.float64)
+        return cls(keys, rows, mapped(folder / "price.npy"))
 
 
 def _one_chunk(column: pa.ChunkedArray) -> pa.Array:

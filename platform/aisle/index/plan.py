@@ -11,4 +11,6 @@ from numpy.typing import NDArray
 
 def shard_numbers(product_ids: pa.Array | pa.ChunkedArray, shards: int) -> NDArray[np.int64]:
     """Shard of each id: int64 (n,), 0 to shards - 1. Changes only with the number of shards."""
-    return np.array([zlib.crc32(each.encode()) % shards for each in product_ids.to_pylist()], dtype=np.int64)
+    return np.array(
+        [zlib.crc32(each.encode()) % shards for each in product_ids.to_pylist()], dtype=np.int64
+    )

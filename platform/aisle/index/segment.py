@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 
 from aisle.config import IndexConfig
 from aisle.errors import SnapshotError
+from aisle.index.csr import mapped
 from aisle.index.dense import DenseIndex, build_dense
 from aisle.index.filters import FilterIndex
 from aisle.index.forward import ForwardIndex
+from aisle.index.keys import price_array, product_keys
 from aisle.index.lexical import LexicalIndex, build_lexical
 from aisle.text import Analyzer
 
@@ -56,25 +58,29 @@ class Segment:
     def open(cls, folder: Path, config: IndexConfig) -> Segment:
         """Opens a built segment; raises SnapshotError where a part is missing or does not fit the others."""
         try:
-            vectors = np.load(folder / "vectors.npy", mmap_mode="r")
-            product_ids = np.load(folder / "product_ids.npy", mmap_mode="r")
+            vectors = mapped(folder / "vectors.npy")
+            product_ids = mapped(folder / "product_ids.npy")
             forward = ForwardIndex.open(folder / "forward")
             filters = FilterIndex.open(folder / "filters")
-        except (OSError, ValueError, pa.ArrowInvalid) as error:
-            raise SnapshotError(f"segment {folder.name}: a file is missing or damaged: {error}") from error
-        if not len(product_ids) == len(vectors) == forward.rows:
-            raise SnapshotError(
-                f"segment {folder.name}: {len(product_ids)} ids, {len(vectors)} vectors and {forward.rows} texts; "
-                "they must be equally many"
+            rows = len(product_ids)
+            if not rows == len(vectors) == forward.rows == filters.rows:
+                raise SnapshotError(
+                    f"{rows} ids, {len(vectors)} vectors, {forward.rows} texts and {filters.rows} prices; "
+                    "they must be equally many"
+                )
+            return cls(
+                product_ids=product_ids,
+                vectors=vectors,
+                dense=DenseIndex.open(folder / "dense.faiss", vectors, config.dense),
+                lexical=LexicalIndex(folder / "lexical", forward),
+                forward=forward,
+                filters=filters,
             )
-        return cls(
-            product_ids=product_ids,
-            vectors=vectors,
-            dense=DenseIndex.open(folder / "dense.faiss", vectors, config.dense),
-            lexical=LexicalIndex(folder / "lexical", forward),
-            forward=forward,
-            filters=filters,
-        )
+        except (OSError, ValueError, EOFError, KeyError, pa.ArrowException, SnapshotError) as error:
+            raise SnapshotError(
+                f"segment {folder.name}: a file is missing or damaged ({error}); "
+                "fetch it again, or rebuild with python -m jobs.reindex"
+            ) from error
 
 
 def build_segment(
@@ -99,20 +105,27 @@ def build_segment(
         The content digest over (product_id, row hash, vector) of every row.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    ids = np.array([product_id.encode() for product_id in products["product_id"].to_pylist()], dtype=np.bytes_)
+    ids = np.array(
+        [product_id.encode() for product_id in products["product_id"].to_pylist()], dtype=np.bytes_
+    )
     if len(ids) == 0:
         ids = ids.astype("S1")
     np.save(folder / "product_ids.npy", ids)
     np.save(folder / "vectors.npy", vectors)
-    analyzer = Analyzer(config.lexical.stemmer)
-    ForwardIndex.build(products, analyzer).save(folder / "forward")
-    FilterIndex.build(products, folder / "filters")
-    build_lexical(products, analyzer, folder / "lexical")
+    forward = ForwardIndex.build(products, Analyzer(config.lexical.stemmer))
+    forward.save(folder / "forward")
+    keys, prices = product_keys(products), price_array(products)
+    FilterIndex.build(keys, prices, folder / "filters")
+    build_lexical(
+        forward.texts(), config.lexical.boosts, keys.of_rows(), prices, folder / "lexical"
+    )
     build_dense(vectors, config.dense, folder / "dense.faiss", threads)
     return content_digest(ids, row_hashes.to_pylist(), vectors)
 
 
-def content_digest(ids: NDArray[np.bytes_], row_hashes: Sequence[bytes], vectors: NDArray[np.float16]) -> str:
+def content_digest(
+    ids: NDArray[np.bytes_], row_hashes: Sequence[bytes], vectors: NDArray[np.float16]
+) -> str:
     """Digest of a set of rows, hexadecimal: the sum, modulo 2^256, of sha256(product_id, row hash, vector).
 
     A sum does not depend on order, and digests of parts add and subtract (`combine`): a night that changes one product
@@ -121,7 +134,9 @@ def content_digest(ids: NDArray[np.bytes_], row_hashes: Sequence[bytes], vectors
     """
     total = 0
     for product_id, row_hash, vector in zip(ids, row_hashes, vectors, strict=True):
-        row = len(product_id).to_bytes(2, "little") + bytes(product_id) + row_hash + vector.tobytes()
+        row = (
+            len(product_id).to_bytes(2, "little") + bytes(product_id) + row_hash + vector.tobytes()
+        )
         total += int.from_bytes(hashlib.sha256(row).digest(), "big")
     return f"{total % _MODULUS:064x}"
 

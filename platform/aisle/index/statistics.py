@@ -28,13 +28,18 @@ class Statistics:
     mean_lengths: NDArray[np.float32]
     """(f,): terms in a field of a live product, on average."""
 
+    @classmethod
+    def none(cls) -> Statistics:
+        """Statistics of an empty catalogue."""
+        return cls(
+            0, {}, np.empty((0, len(FIELDS) + 1), np.int32), np.zeros(len(FIELDS), np.float32)
+        )
+
     def frequencies(self, terms: Iterable[str]) -> NDArray[np.float32]:
         """Document frequencies of some terms: float32 (t, f + 1), zeros for unknown terms."""
-        at = [self.index_of.get(term, -1) for term in terms]
+        at = np.array([self.index_of.get(term, -1) for term in terms], dtype=np.int64)
         found = np.zeros((len(at), len(FIELDS) + 1), dtype=np.float32)
-        for i, row in enumerate(at):
-            if row >= 0:
-                found[i] = self.document_frequency[row]
+        found[at >= 0] = self.document_frequency[at[at >= 0]]
         return found
 
     def save(self, path: Path) -> None:
@@ -43,7 +48,10 @@ class Statistics:
         for f, name in enumerate((*FIELDS, "any")):
             columns[name] = pa.array(self.document_frequency[:, f], pa.int32())
         table = pa.table(columns).replace_schema_metadata(
-            {"products": str(self.products), "mean_lengths": " ".join(repr(float(x)) for x in self.mean_lengths)}
+            {
+                "products": str(self.products),
+                "mean_lengths": " ".join(repr(float(x)) for x in self.mean_lengths),
+            }
         )
         with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
             writer.write_table(table)
@@ -54,12 +62,16 @@ class Statistics:
         with pa.memory_map(str(path)) as source:
             table = pa.ipc.open_file(source).read_all()
             metadata = table.schema.metadata
-            frequency = np.stack([table[name].to_numpy() for name in (*FIELDS, "any")], axis=1).astype(np.int32)
+            frequency = np.stack(
+                [table[name].to_numpy() for name in (*FIELDS, "any")], axis=1
+            ).astype(np.int32)
             return cls(
                 products=int(metadata[b"products"]),
                 index_of={term: i for i, term in enumerate(table["term"].to_pylist())},
                 document_frequency=frequency.reshape(-1, len(FIELDS) + 1),
-                mean_lengths=np.array([float(x) for x in metadata[b"mean_lengths"].split()], dtype=np.float32),
+                mean_lengths=np.array(
+                    [float(x) for x in metadata[b"mean_lengths"].split()], dtype=np.float32
+                ),
             )
 
     @classmethod
@@ -67,19 +79,25 @@ class Statistics:
         """Sums over (forward index, dead rows) of every segment of every shard."""
         products = 0
         lengths = np.zeros(len(FIELDS), dtype=np.int64)
-        sums: dict[str, NDArray[np.int64]] = {}
+        place: dict[str, int] = {}
+        parts: list[tuple[NDArray[np.int64], NDArray[np.int32]]] = []
         for forward, dead in segments:
-            frequency = forward.document_frequency.astype(np.int64)
             dead_frequency, dead_lengths = forward.frequencies_of(dead)
-            frequency -= dead_frequency
             lengths += forward.total_lengths() - dead_lengths
             products += forward.rows - len(dead)
-            for term, row in zip(forward.vocabulary, frequency, strict=True):
-                if term in sums:
-                    sums[term] = sums[term] + row
-                elif row[-1] > 0:
-                    sums[term] = row
-        terms = sorted(term for term, row in sums.items() if row[-1] > 0)
-        frequency = np.array([sums[term] for term in terms], dtype=np.int32).reshape(-1, len(FIELDS) + 1)
+            at = [place.setdefault(term, len(place)) for term in forward.vocabulary]
+            parts.append(
+                (np.array(at, dtype=np.int64), forward.document_frequency - dead_frequency)
+            )
+        frequency = np.zeros((len(place), len(FIELDS) + 1), dtype=np.int32)
+        for at_rows, live_frequency in parts:
+            frequency[at_rows] += live_frequency  # a segment holds a term once
+        held = frequency[:, -1] > 0
+        terms = sorted(term for term, i in place.items() if held[i])
         mean_lengths = (lengths / max(products, 1)).astype(np.float32)
-        return cls(products, {term: i for i, term in enumerate(terms)}, frequency, mean_lengths)
+        return cls(
+            products,
+            {term: i for i, term in enumerate(terms)},
+            frequency[[place[term] for term in terms]],
+            mean_lengths,
+        )

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from aisle.embed import open_encoder, prepare_encoder
 from aisle.embed.stage import EmbedBatch
-from aisle.nightly.run import Item, Mapper, Run
+from aisle.errors import ModelError
+from aisle.nightly.run import Item, Mapper, Progress, Run
 
 STEP = "embed"
 
@@ -16,12 +18,21 @@ class MakeEmbedPart:
     """Builds the worker where it runs: opening the encoder is dear, so one serves many parts."""
 
     run: Run
-    encoder_folder: str
+    vectors: str
 
     def __call__(self) -> EmbedPart:
+        """Prepares and opens the encoder; ModelError where it is not the one the run began with."""
         config = self.run.settings
+        # Another node has its own work folder: what the driver prepared there is prepared again, once a node.
+        folder = prepare_encoder(config.encoder, Path(config.work_dir))
+        found = open_encoder(folder).fingerprint
+        if found != self.vectors:
+            raise ModelError(
+                f"encoder.model {config.encoder.model}: here it gives vectors {found}, the run began with "
+                f"{self.vectors}; every node must find the same model"
+            )
         encode = EmbedBatch(
-            Path(self.encoder_folder), threads=config.ray.embed_threads, batch_size=config.encoder.batch_rows
+            folder, threads=config.ray.embed_threads, batch_size=config.encoder.batch_rows
         )
         return EmbedPart(self.run, encode)
 
@@ -34,16 +45,26 @@ class EmbedPart:
     encode: EmbedBatch
 
     def __call__(self, item: Item) -> Item:
+        """Embeds `item`'s file."""
         vectors = self.encode(self.run.read_table(item["file"]))
         path = self.run.write_table(f"{STEP}/{item['part']}.parquet", vectors)
-        result = {"part": item["part"], "shard": item["shard"], "file": path, "rows": vectors.num_rows}
+        result = {
+            "part": item["part"],
+            "shard": item["shard"],
+            "file": path,
+            "rows": vectors.num_rows,
+        }
         return self.run.finish(STEP, item["part"], result)
 
 
 def embed(
-    run: Run, mapper: Mapper, row_results: list[Item], encoder_folder: Path, **progress: object
+    run: Run,
+    mapper: Mapper,
+    row_results: list[Item],
+    vectors: str,
+    progress: Progress | None = None,
 ) -> list[Item]:
-    """Embeds every pending part of every shard."""
+    """Embeds every pending part of every shard; `vectors` is the fingerprint that the encoder must have."""
     items = [part for each in row_results for part in each["pending"]]
-    make = MakeEmbedPart(run, str(encoder_folder))
-    return run.each(mapper, make, items, step=STEP, actors=True, **progress)  # type: ignore[arg-type]
+    make = MakeEmbedPart(run, vectors)
+    return run.each(mapper, make, items, step=STEP, actors=True, progress=progress)

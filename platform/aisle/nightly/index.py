@@ -1,4 +1,7 @@
-"""Step 4, index: one new segment a shard, with tombstones over the segments that are carried from the parent."""
+"""Step 4, index: one new segment a shard, with tombstones over the segments that are carried from the parent.
+
+Everything is written below the new snapshot's folder; nothing of the parent's is touched, only named.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +14,23 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from aisle.errors import JobFailed
+from aisle.index.forward import ForwardIndex
 from aisle.index.segment import build_segment, combine, content_digest
 from aisle.nightly.parent import Parent
-from aisle.nightly.run import Item, Mapper, Run, parquet_bytes
+from aisle.nightly.run import Item, Mapper, Progress, Ready, Run, parquet_bytes
+from aisle.nightly.statistics import difference
 from aisle.snapshot import SegmentEntry
-from aisle.snapshot.manifest import products_path, segment_path
+from aisle.snapshot.manifest import embeddings_path, products_path, segment_path, tombstones_path
 from aisle.store import sha256_of
+from aisle.text import Analyzer
 
 STEP = "index"
+_DERIVED = ["row_hash", "content_hash", "is_new"]
+"""Columns of a rows file that are not of the Product contract."""
 
 
 @dataclass(frozen=True)
@@ -32,156 +40,202 @@ class IndexShard:
     run: Run
     snapshot_id: str
     parent_id: str | None
-    encoder_fingerprint: str
+    vectors: str
     dimension: int
 
     def __call__(self, item: Item) -> Item:
-        shard, row_result = item["shard"], item["rows"]
-        settings = self.run.settings
-        parent = Parent.open(self.run.store, self.parent_id, settings, self.encoder_fingerprint)
+        """Indexes `item`'s shard."""
+        shard, change = item["shard"], item["rows"]
+        parent = Parent.open(self.run.store, self.parent_id, self.run.settings, self.vectors)
         files: dict[str, Item] = {}
         segments: list[SegmentEntry] = []
-        removed: list[str] = []
-        embeddings: list[str] = []
-        if not row_result["compacted"]:
-            segments, removed = self._carried(shard, row_result, parent, files)
-            embeddings = [path for path in self._parent_embeddings(parent, shard)]
-        if row_result["segment_id"]:
-            rows = self.run.read_table(row_result["rows_file"])
+        digests: list[str] = []
+        if not change["compacted"]:
+            segments = self._carried(shard, change["dead"], parent, files)
+            digests = [each for each in [parent.shard_digest(shard)] if each is not None]
+        rows, forward = None, None
+        if change["segment_id"]:
+            rows = self.run.read_table(change["rows_file"])
             vectors = self._vectors(shard, rows, item["embedded"], parent)
-            segments.append(self._new(shard, row_result["segment_id"], rows, vectors, files))
-            embeddings.append(self._write_embeddings(shard, row_result["segment_id"], rows, vectors, files))
+            entry, forward = self._build(shard, change["segment_id"], rows, vectors, files)
+            segments.append(entry)
+            digests.append(entry.digest)
+        gone = parent.take(shard, change["dead"])
+        removed = [] if change["compacted"] else self._digests_of(shard, change, gone, parent)
         result = {
             "part": f"{shard:04d}",
             "shard": shard,
             "segments": [segment.model_dump() for segment in segments],
-            "digest": combine([segment.digest for segment in segments], removed),
+            "digest": combine(digests, removed),
             "files": files,
-            "embeddings": embeddings,
-            "rows": row_result["fresh"],
+            "embeddings": [embeddings_path(shard, each.segment_id) for each in segments],
+            "rows": change["fresh"],
+            **self._counted(shard, rows, forward, gone),
         }
         return self.run.finish(STEP, f"{shard:04d}", result)
 
     def _carried(
-        self, shard: int, row_result: Item, parent: Parent, files: dict[str, Item]
-    ) -> tuple[list[SegmentEntry], list[str]]:
-        """The parent's segments with tonight's tombstones, and the digests of everything that is dead in them."""
-        assert parent.manifest is not None
-        carried, removed = [], []
+        self, shard: int, dying: dict[str, list[int]], parent: Parent, files: dict[str, Item]
+    ) -> list[SegmentEntry]:
+        """The parent's segments, by reference, with tonight's tombstones; one without a live row is dropped."""
+        if parent.manifest is None:
+            return []
+        carried = []
         for segment in parent.segments(shard):
-            dead = np.union1d(
-                parent.dead_rows(shard, segment), np.array(row_result["dead"].get(segment.segment_id, []), np.int64)
-            )
+            dead = parent.dead_rows(shard, segment)
+            tonight = np.array(dying.get(segment.segment_id, []), np.int64)
+            dead = np.union1d(dead, tonight)
             if len(dead) == segment.rows:
                 continue
-            if len(dead):
-                path = parent.manifest.tombstones_path(shard, segment.segment_id)
+            tombstones = tombstones_path(shard, segment.segment_id)
+            if len(tonight):
                 buffer = io.BytesIO()
                 np.save(buffer, dead)
-                self._put(path, buffer.getvalue(), files)
-                removed.append(self._digest_of(shard, segment, dead))
-            for prefix in (
-                segment_path(shard, segment.segment_id) + "/",
+                self._put(tombstones, buffer.getvalue(), files)
+            elif len(dead):
+                files[tombstones] = parent.manifest.files[tombstones].model_dump()
+            prefix = segment_path(shard, segment.segment_id) + "/"
+            alone = (
                 products_path(shard, segment.segment_id),
-                f"embeddings/{shard:04d}/{segment.segment_id}.parquet",
-            ):
-                for path, entry in parent.manifest.files.items():
-                    if path.startswith(prefix):
-                        files[path] = entry.model_dump()
+                embeddings_path(shard, segment.segment_id),
+            )
+            for path, entry in parent.manifest.files.items():
+                if path.startswith(prefix) or path in alone:
+                    files[path] = entry.model_dump()
             carried.append(segment.model_copy(update={"dead_rows": len(dead)}))
-        return carried, removed
+        return carried
 
-    def _digest_of(self, shard: int, segment: SegmentEntry, dead: NDArray[np.int64]) -> str:
-        """Content digest of a carried segment's dead rows, from its stored rows and vectors."""
-        base = f"snapshots/{segment.owner}"
-        table = pq.read_table(
-            io.BytesIO(self.run.store.read_bytes(f"{base}/{products_path(shard, segment.segment_id)}")),
-            columns=["product_id", "row_hash"],
-        ).take(pa.array(dead))
-        vectors = np.load(
-            io.BytesIO(self.run.store.read_bytes(f"{base}/{segment_path(shard, segment.segment_id)}/vectors.npy"))
-        )[dead]
-        ids = np.array([each.encode() for each in table["product_id"].to_pylist()], dtype=np.bytes_)
-        return content_digest(ids, table["row_hash"].to_pylist(), vectors)
+    @staticmethod
+    def _digests_of(shard: int, change: Item, gone: pa.Table | None, parent: Parent) -> list[str]:
+        """Content digest of the rows that die tonight."""
+        if gone is None:
+            return []
+        ids = np.array([each.encode() for each in gone["product_id"].to_pylist()], dtype=np.bytes_)
+        vectors = np.concatenate(list(parent.take_vectors(shard, change["dead"])))
+        return [content_digest(ids, gone["row_hash"].to_pylist(), vectors)]
 
-    def _vectors(self, shard: int, rows: pa.Table, embedded: list[str], parent: Parent) -> NDArray[np.float16]:
+    def _vectors(
+        self, shard: int, rows: pa.Table, embedded: list[str], parent: Parent
+    ) -> NDArray[np.float16]:
         """Vectors of the rows (n, d): tonight's, and the parent's for texts that did not change."""
-        wanted = {content: i for i, content in enumerate(dict.fromkeys(rows["content_hash"].to_pylist()))}
-        found = np.full((len(wanted), self.dimension), np.nan, dtype=np.float16)
-        for path in (*embedded, *parent.vector_files(shard)):
-            table = self.run.read_table(path)
-            values = table["vector"].combine_chunks().flatten().to_numpy().reshape(-1, self.dimension)
-            for i, content in enumerate(table["content_hash"].to_pylist()):
-                if content in wanted:
-                    found[wanted[content]] = values[i]
-        lacking = int(np.isnan(found[:, 0]).sum()) if len(found) else 0
-        if lacking:
+        wanted = pc.unique(rows["content_hash"])
+        found = np.empty((len(wanted), self.dimension), dtype=np.float16)
+        lacking = np.ones(len(wanted), dtype=bool)
+
+        def fill(table: pa.Table) -> None:
+            at = pc.index_in(table["content_hash"], value_set=wanted)
+            known = np.flatnonzero(at.is_valid().to_numpy(zero_copy_only=False))
+            at = at.drop_null().to_numpy()
+            flat = table["vector"].combine_chunks().flatten().to_numpy()
+            found[at] = flat.reshape(-1, self.dimension)[known]
+            lacking[at] = False
+
+        for path in embedded:
+            fill(self.run.read_table(path))
+        if lacking.any():
+            for table in parent.vectors_of(shard, wanted.filter(pa.array(lacking))):
+                fill(table)
+        if lacking.any():
             raise JobFailed(
-                f"shard {shard}: {lacking} of {len(wanted)} texts have no vector; the run's folder "
+                f"shard {shard}: {int(lacking.sum())} of {len(wanted)} texts have no vector; the run's folder "
                 f"{self.run.folder}/embed is incomplete or damaged, start over with python -m jobs.reindex --fresh"
             )
-        at = np.array([wanted[content] for content in rows["content_hash"].to_pylist()], dtype=np.int64)
-        return found[at]
+        at = pc.index_in(rows["content_hash"], value_set=wanted).to_numpy()
+        rows_vectors: NDArray[np.float16] = found[at]
+        return rows_vectors
 
-    def _new(
-        self, shard: int, segment_id: str, rows: pa.Table, vectors: NDArray[np.float16], files: dict[str, Item]
-    ) -> SegmentEntry:
+    def _build(
+        self,
+        shard: int,
+        segment_id: str,
+        rows: pa.Table,
+        vectors: NDArray[np.float16],
+        files: dict[str, Item],
+    ) -> tuple[SegmentEntry, ForwardIndex]:
+        """Builds the segment in scratch space and copies it to the snapshot, its rows and vectors beside it."""
         settings = self.run.settings
+        prefix = segment_path(shard, segment_id)
+        # tantivy names its files at random: what an attempt that was killed left here would stay for ever.
+        self.run.store.delete(f"snapshots/{self.snapshot_id}/{prefix}", recursive=True)
         work = Path(settings.work_dir)
         work.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix="segment-", dir=work))
         try:
-            products = rows.drop_columns(["row_hash", "content_hash"])
             digest = build_segment(
-                products, vectors, rows["row_hash"], settings.index, folder, threads=settings.ray.embed_threads
+                rows.drop_columns(_DERIVED),
+                vectors,
+                rows["row_hash"],
+                settings.index,
+                folder,
+                threads=settings.ray.embed_threads,
             )
             for lock in folder.glob("lexical/.tantivy-*.lock"):
                 lock.unlink()  # left by the writer; a reader does not need them
-            prefix = segment_path(shard, segment_id)
             for local in sorted(path for path in folder.rglob("*") if path.is_file()):
                 name = f"{prefix}/{local.relative_to(folder).as_posix()}"
                 self.run.store.put_file(local, f"snapshots/{self.snapshot_id}/{name}")
                 files[name] = {
-                    "sha256": sha256_of(local), "size": local.stat().st_size, "owner": self.snapshot_id
+                    "sha256": sha256_of(local),
+                    "size": local.stat().st_size,
+                    "owner": self.snapshot_id,
                 }
+            forward = ForwardIndex.open(folder / "forward")
         finally:
+            # Mapped files stay readable until `forward` is gone.
             shutil.rmtree(folder, ignore_errors=True)
-        self._put(products_path(shard, segment_id), parquet_bytes(rows), files)
-        return SegmentEntry(
-            segment_id=segment_id, owner=self.snapshot_id, rows=rows.num_rows, dead_rows=0, digest=digest
+        products = rows.drop_columns(["is_new"])
+        self._put(products_path(shard, segment_id), parquet_bytes(products), files)
+        self._put_embeddings(embeddings_path(shard, segment_id), rows, vectors, files)
+        entry = SegmentEntry(
+            segment_id=segment_id,
+            owner=self.snapshot_id,
+            rows=rows.num_rows,
+            dead_rows=0,
+            digest=digest,
         )
+        return entry, forward
 
-    def _write_embeddings(
-        self, shard: int, segment_id: str, rows: pa.Table, vectors: NDArray[np.float16], files: dict[str, Item]
-    ) -> str:
-        """Content hash -> vector of a segment's texts, for the nights to come."""
-        first = {content: i for i, content in reversed(list(enumerate(rows["content_hash"].to_pylist())))}
-        hashes = sorted(first)
+    def _put_embeddings(
+        self, path: str, rows: pa.Table, vectors: NDArray[np.float16], files: dict[str, Item]
+    ) -> None:
+        """Content hash -> vector of a segment's texts, sorted by hash, for the nights to come."""
+        hashes = rows["content_hash"].to_pylist()
+        first = {content: i for i, content in reversed(list(enumerate(hashes)))}
+        ordered = sorted(first)
         table = pa.table(
             {
-                "content_hash": pa.array(hashes, pa.binary(16)),
+                "content_hash": pa.array(ordered, pa.binary(16)),
                 "vector": pa.FixedSizeListArray.from_arrays(
-                    pa.array(vectors[[first[each] for each in hashes]].ravel()), self.dimension
+                    pa.array(vectors[[first[each] for each in ordered]].ravel()), self.dimension
                 ),
             }
         )
-        path = f"embeddings/{shard:04d}/{segment_id}.parquet"
         self._put(path, parquet_bytes(table), files)
-        return path
 
-    @staticmethod
-    def _parent_embeddings(parent: Parent, shard: int) -> list[str]:
-        assert parent.manifest is not None
-        kept = {segment.segment_id for segment in parent.segments(shard)}
-        return [
-            path
-            for path in parent.manifest.embeddings
-            if path.startswith(f"embeddings/{shard:04d}/") and Path(path).stem in kept
-        ]
+    def _counted(
+        self, shard: int, rows: pa.Table | None, forward: ForwardIndex | None, gone: pa.Table | None
+    ) -> Item:
+        """What the shard adds to the catalogue's term statistics and takes away, in a file of the run."""
+        analyzer = Analyzer(self.run.settings.index.lexical.stemmer)
+        came = forward
+        if rows is not None and not pc.all(rows["is_new"]).as_py():
+            # A compacted shard's segment holds old rows too, which the parent has counted already.
+            new = rows.filter(rows["is_new"])
+            came = ForwardIndex.build(new, analyzer) if new.num_rows else None
+        went = ForwardIndex.build(gone, analyzer) if gone is not None else None
+        counts, lengths = difference(came, went)
+        if not counts.num_rows:
+            return {"counts_file": None, "lengths": list(lengths)}
+        path = self.run.write_table(f"{STEP}/counts-{shard:04d}.parquet", counts)
+        return {"counts_file": path, "lengths": list(lengths)}
 
     def _put(self, path: str, data: bytes, files: dict[str, Item]) -> None:
         self.run.store.write_bytes(f"snapshots/{self.snapshot_id}/{path}", data)
-        files[path] = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data), "owner": self.snapshot_id}
+        files[path] = {
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "size": len(data),
+            "owner": self.snapshot_id,
+        }
 
 
 def index(
@@ -192,11 +246,11 @@ def index(
     *,
     snapshot_id: str,
     parent_id: str | None,
-    encoder_fingerprint: str,
+    vectors: str,
     dimension: int,
-    **progress: object,
+    progress: Progress | None = None,
 ) -> list[Item]:
-    """Builds every shard's new segment."""
+    """Builds every shard's new segment; `vectors` is the fingerprint of tonight's encoder."""
     items = [
         {
             "part": each["part"],
@@ -206,13 +260,5 @@ def index(
         }
         for each in row_results
     ]
-    make = _Make(IndexShard(run, snapshot_id, parent_id, encoder_fingerprint, dimension))
-    return run.each(mapper, make, items, step=STEP, **progress)  # type: ignore[arg-type]
-
-
-@dataclass(frozen=True)
-class _Make:
-    worker: IndexShard
-
-    def __call__(self) -> IndexShard:
-        return self.worker
+    worker = IndexShard(run, snapshot_id, parent_id, vectors, dimension)
+    return run.each(mapper, Ready(worker), items, step=STEP, progress=progress)

@@ -8,8 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aisle.config import Settings
-from aisle.embed import open_encoder, prepare_encoder, resolve_model
+from aisle.embed import prepare_encoder, resolve_model
+from aisle.embed.spec import SPEC_FILE
 from aisle.errors import ModelError
+from aisle.rank.features import FEATURES
+from aisle.rank.onnx import OnnxRanker
+from aisle.relevance.filter import OnnxRelevanceFilter
 from aisle.store import sha256_of
 
 logger = logging.getLogger(__name__)
@@ -35,14 +39,36 @@ def choose_models(settings: Settings) -> dict[str, Model]:
         ModelError: a configured model is not there and the config does not say what to do instead.
     """
     encoder = prepare_encoder(settings.encoder, Path(settings.work_dir))
+    # By what it says of itself, not by its files: two machines may export one model to different bytes, and a run that
+    # goes on elsewhere must know its own models again.
+    spec = sha256_of(encoder / SPEC_FILE)[:32]
     models = {
-        "encoder": Model("encoder", settings.encoder.runtime, encoder, open_encoder(encoder).fingerprint),
+        "encoder": Model("encoder", settings.encoder.runtime, encoder, spec),
         "ranker": _trained("ranker", settings.ranker.model, settings.ranker.missing, "fused"),
-        "relevance": _trained("relevance", settings.relevance.model, settings.relevance.missing, "cosine"),
+        "relevance": _trained(
+            "relevance", settings.relevance.model, settings.relevance.missing, "cosine"
+        ),
     }
     if settings.rewriter.mode == "vllm":
         models["rewriter"] = _rewriter(settings)
     return models
+
+
+def check_fit(models: dict[str, Model], dimension: int) -> None:
+    """Raises ModelError where ranker or relevance filter were trained for other features or another encoder.
+
+    Before the night's work rather than after it, when the candidate is loaded.
+    """
+    ranker, relevance = models["ranker"], models["relevance"]
+    if ranker.folder is not None:
+        OnnxRanker.load(ranker.folder).expect(FEATURES)
+    if relevance.folder is not None:
+        trained = OnnxRelevanceFilter.load(relevance.folder).dimension
+        if trained != dimension:
+            raise ModelError(
+                f"relevance.model: {relevance.folder} was trained on vectors of d={trained}, the encoder gives "
+                f"d={dimension}; train it with python -m jobs.train_relevance, or set relevance.model: cosine"
+            )
 
 
 def _trained(role: str, name: str, missing: str, rule: str) -> Model:
@@ -52,7 +78,9 @@ def _trained(role: str, name: str, missing: str, rule: str) -> Model:
     if folder.is_dir():
         return Model(role, "onnx", folder, fingerprint(folder))
     if missing == rule:
-        logger.warning("model is not trained yet", extra={"role": role, "folder": str(folder), "instead": rule})
+        logger.warning(
+            "model is not trained yet", extra={"role": role, "folder": str(folder), "instead": rule}
+        )
         return Model(role, rule, None, rule)
     raise ModelError(
         f"{role}.model: {folder} is not there; train it with python -m jobs.train_{role}, or set "
@@ -62,7 +90,9 @@ def _trained(role: str, name: str, missing: str, rule: str) -> Model:
 
 def _rewriter(settings: Settings) -> Model:
     name = settings.rewriter.model
-    folder = BUILTIN / "rewriter" if name == "builtin" else resolve_model(name, Path(settings.work_dir))
+    folder = (
+        BUILTIN / "rewriter" if name == "builtin" else resolve_model(name, Path(settings.work_dir))
+    )
     return Model("rewriter", "vllm", folder, fingerprint(folder))
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 
-from aisle.errors import PointerMoved, SnapshotError
+from aisle.errors import PointerMoved, SnapshotError, StoreReadOnly
 from aisle.snapshot import CURRENT, Library
-from aisle.store import Pointer
+from aisle.store import Pointer, Store
+from aisle.store.store import S3
 
 logger = logging.getLogger(__name__)
 
@@ -27,12 +28,15 @@ def publish(library: Library, snapshot_id: str, *, expected: str | None) -> str 
         PointerMoved: another one was published since; nothing was changed.
         StoreReadOnly: this kind of store cannot publish.
     """
+    require_publishable(library.store)
     manifest = library.manifest(snapshot_id)
-    missing = [
+    owners = sorted({entry.owner for entry in manifest.files.values()})
+    there = {path for owner in owners for path in library.store.list(f"snapshots/{owner}")}
+    missing = sorted(
         path
         for path, entry in manifest.files.items()
-        if not library.store.exists(f"snapshots/{entry.owner}/{path}")
-    ]
+        if f"snapshots/{entry.owner}/{path}" not in there
+    )
     if missing:
         raise SnapshotError(
             f"{snapshot_id}: {len(missing)} of {len(manifest.files)} files are missing, the first is {missing[0]}; "
@@ -51,6 +55,15 @@ def publish(library: Library, snapshot_id: str, *, expected: str | None) -> str 
     pointer.swap(CURRENT, before.version, snapshot_id.encode())
     logger.info("published", extra={"snapshot": snapshot_id, "before": live})
     return live
+
+
+def require_publishable(store: Store) -> None:
+    """Raises StoreReadOnly unless the store's protocol has compare-and-swap: better now than after a night's work."""
+    if not store.is_local and store.protocol not in S3:
+        raise StoreReadOnly(
+            f"{store.url}: a store of protocol {store.protocol!r} has no compare-and-swap, so it can be read and "
+            "batch-searched but not published to; use a local path or s3:// as store"
+        )
 
 
 def live_or_none(library: Library) -> str | None:

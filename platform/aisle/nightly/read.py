@@ -9,9 +9,10 @@ import pyarrow as pa
 
 from aisle.catalog.reader import read_unit, source_fingerprint
 from aisle.catalog.sources import ReadUnit, plan_units
-from aisle.errors import CatalogError, JobFailed, QuarantineExceeded
+from aisle.config import CatalogConfig
+from aisle.errors import CatalogError, QuarantineExceeded
 from aisle.index.plan import shard_numbers
-from aisle.nightly.run import Item, Mapper, Run
+from aisle.nightly.run import Item, Mapper, Progress, Ready, Run
 
 STEP = "read"
 BATCH_ROWS = 50_000
@@ -24,6 +25,7 @@ class ReadPart:
     run: Run
 
     def __call__(self, item: Item) -> Item:
+        """Reads `item`'s unit; CatalogError where the file is not the one that was planned."""
         catalog, shards = self.run.settings.catalog, self.run.settings.index.shards
         unit = ReadUnit(**item["unit"])
         part = item["part"]
@@ -49,36 +51,49 @@ class ReadPart:
                 f"{unit.url}: changed while it was read ({item['fingerprint']} -> {after}); nothing was published, "
                 "start the job again once the file is complete"
             )
-        result = {"part": part, **counts, "files": files, "rejected_files": rejected, "fingerprint": after}
+        result = {"part": part, **counts, "files": files, "rejected_files": rejected}
         return self.run.finish(STEP, part, result)
 
 
-def read(run: Run, mapper: Mapper, **progress: object) -> list[Item]:
+def plan(catalog: CatalogConfig) -> list[Item]:
+    """The parts of reading, each with the state in which its file was found.
+
+    Raises:
+        CatalogError: the source is missing or cannot be looked up.
+    """
+    options = catalog.source.storage_options
+    states: dict[str, str] = {}
+    items = []
+    for order, unit in enumerate(plan_units(catalog.source, options)):
+        if unit.url not in states:
+            states[unit.url] = source_fingerprint(unit, options)
+        items.append(
+            {
+                "part": f"unit-{order:05d}",
+                "unit": asdict(unit),
+                "fingerprint": states[unit.url],
+            }
+        )
+    return items
+
+
+def read(
+    run: Run, mapper: Mapper, items: list[Item], progress: Progress | None = None
+) -> list[Item]:
     """Reads the whole source.
 
     Raises:
-        CatalogError: the source is missing, unreadable, changed while read, or has no valid row.
+        CatalogError: the source is unreadable, changed while read, or has no valid row.
         QuarantineExceeded: more bad rows than the config allows.
     """
     catalog = run.settings.catalog
-    units = plan_units(catalog.source, catalog.source.storage_options)
-    done = run.done(STEP)
-    items = []
-    for order, unit in enumerate(units):
-        part = f"unit-{order:05d}"
-        fingerprint = source_fingerprint(unit, catalog.source.storage_options)
-        if part in done and done[part]["fingerprint"] != fingerprint:
-            raise JobFailed(
-                f"{unit.url}: was replaced since this run ({run.run_id}) began; start a new run with "
-                "python -m jobs.reindex --fresh"
-            )
-        items.append({"part": part, "unit": asdict(unit), "fingerprint": fingerprint})
-    results = run.each(mapper, _Make(run), items, step=STEP, **progress)  # type: ignore[arg-type]
+    results = run.each(mapper, Ready(ReadPart(run)), items, step=STEP, progress=progress)
     rows = sum(each["rows"] for each in results)
     rejected = sum(each["rejected"] for each in results)
     if rows == rejected:
         raise CatalogError(
-            f"{catalog.source.url}: {rows} rows, none is a valid product{_example(run, results)}; check catalog.columns"
+            f"{catalog.source.url}: {rows} rows, none is a valid product{_example(run, results)}; check the file and "
+            "catalog.columns"
         )
     if rejected > catalog.quarantine_max_fraction * rows:
         raise QuarantineExceeded(
@@ -87,14 +102,6 @@ def read(run: Run, mapper: Mapper, **progress: object) -> list[Item]:
             f"rows and reasons: {run.store.url}/{run.folder}/{STEP}/"
         )
     return results
-
-
-@dataclass(frozen=True)
-class _Make:
-    run: Run
-
-    def __call__(self) -> ReadPart:
-        return ReadPart(self.run)
 
 
 def _example(run: Run, results: list[Item]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,14 +19,15 @@ from typing import Any
 
 from aisle.config import Settings
 from aisle.embed import open_encoder
-from aisle.nightly.assemble import assemble, complete, name_snapshot, with_file
+from aisle.nightly.assemble import assemble, complete, is_unchanged, name_snapshot, with_file
 from aisle.nightly.embed import embed
 from aisle.nightly.index import index
-from aisle.nightly.models import Model, choose_models
-from aisle.nightly.publish import live_or_none, publish
-from aisle.nightly.read import read
+from aisle.nightly.models import Model, check_fit, choose_models
+from aisle.nightly.parent import Parent
+from aisle.nightly.publish import live_or_none, publish, require_publishable
+from aisle.nightly.read import plan, read
 from aisle.nightly.rows import rows
-from aisle.nightly.run import Item, Mapper, Run
+from aisle.nightly.run import Item, Mapper, Progress, Run
 from aisle.snapshot import Library, Manifest
 from aisle.store import Store
 
@@ -60,34 +62,45 @@ class Night:
     settings: Settings
     mapper: Mapper
     judge: Judge
-    progress: Callable[[str, int, int, Item], None] | None = None
+    progress: Progress | None = None
     steps: Steps = field(default_factory=Steps)
 
     def run(self, *, until: str = "publish", fresh: bool = False) -> dict[str, Any]:
-        """Does every step up to `until` that is not done yet, and says what happened."""
+        """Does every step up to `until` that is not done yet, and says what happened.
+
+        A night after which nothing is different ends early: the summary says `unchanged`, and no snapshot is made.
+        """
         settings, steps = self.settings, self.steps
         store = Store.open(settings.store, settings.store_options)
+        if until == "publish":
+            require_publishable(store)
         library = Library(store)
         parent_id = live_or_none(library)
-        parent = library.manifest(parent_id) if parent_id else None
         with steps.timed("models"):
             models = choose_models(settings)
-        run, started_at = open_run(store, settings, parent_id, models, fresh=fresh)
+            assert models["encoder"].folder is not None
+            encoder = open_encoder(models["encoder"].folder)
+            check_fit(models, encoder.dimension)
+        parent = Parent.open(store, parent_id, settings, encoder.fingerprint)
+        parts = plan(settings.catalog)
+        run, started_at = open_run(store, settings, parent_id, models, parts, fresh=fresh)
         summary: dict[str, Any] = {"run": run.run_id, "parent": parent_id}
         with steps.timed("read"):
-            read_results = read(run, self.mapper, progress=self.progress)
+            read_results = read(run, self.mapper, parts, self.progress)
         if until == "read":
             return self._summary(summary, rows=sum(each["rows"] for each in read_results))
-        assert models["encoder"].folder is not None
-        encoder = open_encoder(models["encoder"].folder)
         with steps.timed("rows"):
             row_results = rows(
-                run, self.mapper, read_results, parent_id, encoder.fingerprint, progress=self.progress
+                run, self.mapper, read_results, parent_id, encoder.fingerprint, self.progress
             )
         if until == "rows":
             return self._summary(summary, products=sum(each["products"] for each in row_results))
+        if is_unchanged(run, parent, models, read_results, row_results):
+            logger.info("nothing has changed since %s", parent_id)
+            forget_runs(store, settings.name)
+            return self._summary(summary, snapshot=parent_id, unchanged=True, published=False)
         with steps.timed("embed"):
-            embedded = embed(run, self.mapper, row_results, models["encoder"].folder, progress=self.progress)
+            embedded = embed(run, self.mapper, row_results, encoder.fingerprint, self.progress)
         if until == "embed":
             return self._summary(summary, embedded=sum(each["rows"] for each in embedded))
         snapshot_id = name_snapshot(started_at, row_results, models, settings.index_hash())
@@ -99,7 +112,7 @@ class Night:
                 embedded,
                 snapshot_id=snapshot_id,
                 parent_id=parent_id,
-                encoder_fingerprint=encoder.fingerprint,
+                vectors=encoder.fingerprint,
                 dimension=encoder.dimension,
                 progress=self.progress,
             )
@@ -108,6 +121,7 @@ class Night:
                 snapshot_id=snapshot_id,
                 parent=parent,
                 models=models,
+                vectors=encoder.fingerprint,
                 dimension=encoder.dimension,
                 read_results=read_results,
                 row_results=row_results,
@@ -118,46 +132,67 @@ class Night:
             return self._summary(summary)
         with steps.timed("evaluate"):
             report = self.judge(candidate)
-            candidate = with_file(run, candidate, "report.json", _json(report or {"skipped": "no judgments"}))
+            candidate = with_file(
+                run, candidate, "report.json", _json(report or {"skipped": "no judgments"})
+            )
         complete(run, candidate)
         summary["report"] = report
         if until == "evaluate":
             return self._summary(summary)
         with steps.timed("publish"):
             publish(library, snapshot_id, expected=parent_id)
-            store.delete(run.folder, recursive=True)
+            forget_runs(store, settings.name)
         return self._summary(summary, published=True)
 
     def _summary(self, summary: dict[str, Any], **more: object) -> dict[str, Any]:
-        return {**summary, **more, "step_seconds": {k: round(v, 2) for k, v in self.steps.seconds.items()}}
+        return {
+            **summary,
+            **more,
+            "step_seconds": {k: round(v, 2) for k, v in self.steps.seconds.items()},
+        }
 
 
 def open_run(
-    store: Store, settings: Settings, parent_id: str | None, models: dict[str, Model], *, fresh: bool
+    store: Store,
+    settings: Settings,
+    parent_id: str | None,
+    models: dict[str, Model],
+    parts: list[Item],
+    *,
+    fresh: bool,
 ) -> tuple[Run, datetime]:
     """Continues the run with the same inputs that did not finish, or begins one.
 
-    The id says what goes in: environment, settings, source, parent and models. So a repeated night finds its own
-    folder, and a change of any of them begins anew.
+    The id says what goes in: environment, settings, source and the state of its files, parent and models. So a repeated
+    night finds its own folder, and a change of any of them, a source file replaced between two attempts too, begins
+    anew instead of mixing old rows with new ones.
     """
     inputs = {
         "settings": settings.index_hash(),
-        "source": settings.catalog.source.model_dump(mode="json", exclude={"storage_options"}),
+        "source": hashlib.sha256(_json(parts)).hexdigest(),
         "parent": parent_id,
         "models": {role: model.fingerprint for role, model in sorted(models.items())},
     }
     run_id = f"{settings.name}-{hashlib.sha256(_json(inputs)).hexdigest()[:12]}"
     run = Run(run_id, settings, store)
     path = f"{run.folder}/run.json"
-    if fresh and store.exists(path):
+    if fresh:
         store.delete(run.folder, recursive=True)
-    if store.exists(path):
-        started = json.loads(store.read_bytes(path))["started_at"]
+    begun = store.find_bytes(path)
+    if begun is not None:
+        started = json.loads(begun)["started_at"]
         logger.info("continuing run %s, begun %s", run_id, started)
         return run, datetime.fromisoformat(started)
     started_at = datetime.now(UTC)
     store.write_bytes(path, _json({"started_at": started_at.isoformat(), **inputs}))
     return run, started_at
+
+
+def forget_runs(store: Store, name: str) -> None:
+    """Removes the folders of an environment's runs: they began from a parent that is no longer live, or are done."""
+    for folder in store.folders("runs"):
+        if re.fullmatch(rf"{re.escape(name)}-[0-9a-f]{{12}}", folder):
+            store.delete(f"runs/{folder}", recursive=True)
 
 
 def _json(value: object) -> bytes:

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from aisle.catalog.deduplicate import deduplicate
 from aisle.catalog.product import PRODUCT_SCHEMA, content_hashes, row_hashes
 from aisle.catalog.text import product_text
 from aisle.nightly.parent import Parent
-from aisle.nightly.run import Item, Mapper, Run
+from aisle.nightly.run import Item, Mapper, Progress, Ready, Run
 
 STEP = "rows"
 
@@ -27,39 +28,37 @@ class ShardRows:
 
     run: Run
     parent_id: str | None
-    encoder_fingerprint: str
+    vectors: str
     part_rows: int
 
     def __call__(self, item: Item) -> Item:
+        """Compares `item`'s shard."""
         shard = item["shard"]
         settings = self.run.settings
-        table = pa.concat_tables([self.run.read_table(path) for path in item["files"]]) if item["files"] else None
-        parent = Parent.open(self.run.store, self.parent_id, settings, self.encoder_fingerprint)
-        if table is None:
-            products, duplicates = PRODUCT_SCHEMA.empty_table(), 0
-        else:
-            products, duplicates = deduplicate(table)
-            products = products.select(PRODUCT_SCHEMA.names)
-        texts = product_text(products, settings.catalog.text_fields, settings.catalog.text_max_chars)
+        parent = Parent.open(self.run.store, self.parent_id, settings, self.vectors)
+        products, duplicates = PRODUCT_SCHEMA.empty_table(), 0
+        if item["files"]:
+            found = pa.concat_tables([self.run.read_table(path) for path in item["files"]])
+            found, duplicates = deduplicate(found)
+            products = found.select(PRODUCT_SCHEMA.names)
         products = products.append_column("row_hash", row_hashes(products))
-        products = products.append_column("content_hash", content_hashes(texts))
-        before = parent.live_rows(shard)
-        change = _compare(products, before)
-        dead = {key: sorted(rows) for key, rows in change.dead.items()}
-        compact = parent.must_compact(shard, dead, int(change.is_new.sum()), settings.index)
-        fresh = np.ones(products.num_rows, dtype=bool) if compact else change.is_new
-        rows = products.filter(pa.array(fresh))
-        segment_id = _segment_id(shard, rows, self.encoder_fingerprint, settings.index.model_dump_json())
+        change = _compare(products, parent.live_rows(shard))
+        compact = parent.must_compact(shard, change.dead, int(change.is_new.sum()), settings.index)
+        rows = products.append_column("is_new", pa.array(change.is_new))
+        if not compact:
+            rows = rows.filter(pa.array(change.is_new))
+        texts = product_text(rows, settings.catalog.text_fields, settings.catalog.text_max_chars)
+        rows = rows.append_column("content_hash", content_hashes(texts))
+        segment_id = _segment_id(shard, rows, self.vectors, settings.index_hash())
         path = self.run.write_table(f"{STEP}/{shard:04d}.parquet", rows)
-        known = parent.known_hashes(shard)
-        pending = self._pending(shard, rows, [t for t, keep in zip(texts, fresh, strict=True) if keep], known)
+        pending = self._pending(shard, rows, texts, parent)
         result = {
             "part": f"{shard:04d}",
             "shard": shard,
             "rows_file": path,
             "segment_id": segment_id if rows.num_rows else None,
-            "compacted": bool(compact),
-            "dead": {} if compact else dead,
+            "compacted": compact,
+            "dead": change.dead,
             "pending": pending,
             "products": products.num_rows,
             "duplicates": duplicates,
@@ -71,8 +70,9 @@ class ShardRows:
         }
         return self.run.finish(STEP, f"{shard:04d}", result)
 
-    def _pending(self, shard: int, rows: pa.Table, texts: list[str], known: set[bytes]) -> list[Item]:
+    def _pending(self, shard: int, rows: pa.Table, texts: list[str], parent: Parent) -> list[Item]:
         """Distinct texts without a vector, in files of at most `part_rows`."""
+        known = parent.known_hashes(shard) if rows.num_rows else set()
         missing: dict[bytes, str] = {}
         for content, text in zip(rows["content_hash"].to_pylist(), texts, strict=True):
             if content not in known:
@@ -95,8 +95,10 @@ class ShardRows:
 
 @dataclass(frozen=True)
 class _Change:
-    is_new: np.ndarray
+    is_new: NDArray[np.bool_]
+    """(n,) products that are added or changed."""
     dead: dict[str, list[int]]
+    """Rows that die tonight, by segment, ascending."""
     added: int
     changed: int
     removed: int
@@ -123,21 +125,29 @@ def _compare(products: pa.Table, before: dict[str, tuple[bytes, str, int]]) -> _
     for product_id in gone:
         _, segment, row = before[product_id]
         dead.setdefault(segment, []).append(row)
+    dead = {segment: sorted(dead[segment]) for segment in sorted(dead)}
     return _Change(is_new, dead, added, changed, len(gone))
 
 
-def _segment_id(shard: int, rows: pa.Table, fingerprint: str, index: str) -> str:
+def _segment_id(shard: int, rows: pa.Table, vectors: str, build: str) -> str:
     """Names a segment by what goes into it, so that a repeated night finds the segment it already built."""
-    digest = hashlib.sha256(f"{shard}\n{fingerprint}\n{index}\n".encode())
-    for product_id, row_hash in zip(rows["product_id"].to_pylist(), rows["row_hash"].to_pylist(), strict=True):
+    digest = hashlib.sha256(f"{shard}\n{vectors}\n{build}\n".encode())
+    for product_id, row_hash in zip(
+        rows["product_id"].to_pylist(), rows["row_hash"].to_pylist(), strict=True
+    ):
         digest.update(product_id.encode() + b"\0" + row_hash)
     return digest.hexdigest()[:16]
 
 
 def rows(
-    run: Run, mapper: Mapper, read_results: list[Item], parent_id: str | None, fingerprint: str, **progress: object
+    run: Run,
+    mapper: Mapper,
+    read_results: list[Item],
+    parent_id: str | None,
+    vectors: str,
+    progress: Progress | None = None,
 ) -> list[Item]:
-    """Compares every shard with the parent."""
+    """Compares every shard with the parent; `vectors` is the fingerprint of tonight's encoder."""
     total = sum(each["products"] for each in read_results)
     part_rows = max(1, int(total * run.settings.ray.part_fraction))
     items = [
@@ -148,15 +158,5 @@ def rows(
         }
         for shard in range(run.settings.index.shards)
     ]
-    make = _Make(ShardRows(run, parent_id, fingerprint, part_rows))
-    return run.each(mapper, make, items, step=STEP, **progress)  # type: ignore[arg-type]
-
-
-@dataclass(frozen=True)
-class _Make:
-    worker: ShardRows
-
-    def __call__(self) -> ShardRows:
-        return self.worker
-
-
+    worker = ShardRows(run, parent_id, vectors, part_rows)
+    return run.each(mapper, Ready(worker), items, step=STEP, progress=progress)

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from aisle.config import Settings
+from aisle.errors import JobFailed, SnapshotError
 from aisle.store import Store
 
 logger = logging.getLogger(__name__)
@@ -25,13 +26,20 @@ logger = logging.getLogger(__name__)
 Item = dict[str, Any]
 """A unit of work or its result: plain JSON."""
 Worker = Callable[[Item], Item]
+Progress = Callable[[str, int, int, Item], None]
+"""Told after every part: step, parts done, parts in all, the part's result."""
 
 
 class Mapper(Protocol):
     """Runs a worker over items, somewhere: in this process, or as a Ray Data pipeline."""
 
     def __call__(
-        self, make_worker: Callable[[], Worker], items: Sequence[Item], *, step: str, actors: bool = False
+        self,
+        make_worker: Callable[[], Worker],
+        items: Sequence[Item],
+        *,
+        step: str,
+        actors: bool = False,
     ) -> Iterator[Item]:
         """Yields a result an item, in any order, as they are done; a worker's exception ends the iteration.
 
@@ -53,6 +61,17 @@ def serial(
 
 
 @dataclass(frozen=True)
+class Ready:
+    """Makes a worker that is cheap enough to travel as it is."""
+
+    worker: Worker
+
+    def __call__(self) -> Worker:
+        """Gives the worker."""
+        return self.worker
+
+
+@dataclass(frozen=True)
 class Run:
     """One attempt, or the continuation of one, to make a snapshot."""
 
@@ -62,17 +81,25 @@ class Run:
 
     @property
     def folder(self) -> str:
+        """Where the run lies in the store."""
         return f"runs/{self.run_id}"
 
     def done(self, step: str) -> dict[str, Item]:
         """Markers of a step's finished parts, by part name."""
         prefix = f"{self.folder}/{step}/"
-        names = [path for path in self.store.list(prefix.rstrip("/")) if path.endswith(".done.json")]
-        return {path.removeprefix(prefix).removesuffix(".done.json"): self._json(path) for path in sorted(names)}
+        names = [
+            path for path in self.store.list(prefix.rstrip("/")) if path.endswith(".done.json")
+        ]
+        return {
+            path.removeprefix(prefix).removesuffix(".done.json"): self._json(path)
+            for path in sorted(names)
+        }
 
     def finish(self, step: str, part: str, result: Item) -> Item:
         """Marks a part as done; its files must be written already."""
-        self.store.write_bytes(f"{self.folder}/{step}/{part}.done.json", json.dumps(result, sort_keys=True).encode())
+        self.store.write_bytes(
+            f"{self.folder}/{step}/{part}.done.json", json.dumps(result, sort_keys=True).encode()
+        )
         return result
 
     def write_table(self, name: str, table: pa.Table) -> str:
@@ -82,8 +109,8 @@ class Run:
         return path
 
     def read_table(self, path: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """Reads a Parquet file of the store."""
-        return pq.read_table(io.BytesIO(self.store.read_bytes(path)), columns=list(columns) if columns else None)
+        """Reads a Parquet file of the store, see `read_table`."""
+        return read_table(self.store, path, columns)
 
     def each(
         self,
@@ -93,7 +120,7 @@ class Run:
         *,
         step: str,
         actors: bool = False,
-        progress: Callable[[str, int, int, Item], None] | None = None,
+        progress: Progress | None = None,
     ) -> list[Item]:
         """Does the parts of a step that are not done yet and returns every part's result, in order of part name.
 
@@ -103,7 +130,10 @@ class Run:
         finished = {part: result for part, result in self.done(step).items() if part in work}
         missing = [item for part, item in work.items() if part not in finished]
         if finished:
-            logger.info("resuming", extra={"step": step, "parts_done": len(finished), "parts_left": len(missing)})
+            logger.info(
+                "resuming",
+                extra={"step": step, "parts_done": len(finished), "parts_left": len(missing)},
+            )
         for result in mapper(make_worker, missing, step=step, actors=actors) if missing else ():
             finished[result["part"]] = result
             if progress:
@@ -111,12 +141,42 @@ class Run:
         return [finished[part] for part in sorted(work)]
 
     def _json(self, path: str) -> Item:
-        loaded: Item = json.loads(self.store.read_bytes(path))
+        try:
+            loaded: Item = json.loads(self.store.read_bytes(path))
+        except ValueError as error:
+            raise JobFailed(
+                f"{self.store.url}/{path}: a damaged marker ({error}); start over with python -m jobs.reindex --fresh"
+            ) from error
         return loaded
+
+
+def read_table(store: Store, path: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """Reads a Parquet file of a store; from a local one only the columns asked for.
+
+    Raises:
+        StoreError: it is not there or cannot be read.
+        JobFailed: a damaged file of a run.
+        SnapshotError: a damaged file of a snapshot.
+    """
+    wanted = list(columns) if columns else None
+    local = store.local_path(path)
+    try:
+        if local is not None and local.is_file():
+            return pq.read_table(local, columns=wanted, partitioning=None)
+        return pq.read_table(io.BytesIO(store.read_bytes(path)), columns=wanted)
+    except pa.ArrowException as error:
+        reason = str(error).splitlines()[0]
+        if path.startswith("runs/"):
+            raise JobFailed(
+                f"{store.url}/{path}: damaged ({reason}); start over with python -m jobs.reindex --fresh"
+            ) from error
+        raise SnapshotError(
+            f"{store.url}/{path}: damaged ({reason}); roll back to a whole snapshot with python -m jobs.rollback"
+        ) from error
 
 
 def parquet_bytes(table: pa.Table) -> bytes:
     """A table as one Parquet file; equal tables give equal bytes."""
     sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
+    pq.write_table(table.combine_chunks(), sink, compression="zstd")
     return sink.getvalue()

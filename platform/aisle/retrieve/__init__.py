@@ -1,1 +1,1 @@
-"""retrieve."""
+"""From an analysed query to merged candidates."""

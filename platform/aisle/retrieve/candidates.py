@@ -47,7 +47,9 @@ class Candidates:
             return parts[0]
         if not parts:
             return cls.none()
-        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in cls.__slots__))
+        return cls(
+            *(np.concatenate([getattr(part, name) for part in parts]) for name in cls.__slots__)
+        )
 
     @classmethod
     def none(cls) -> Candidates:
@@ -77,4 +79,5 @@ def shards_and_rows(locators: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDA
 
 def descending(scores: NDArray[np.float32], product_ids: NDArray[np.bytes_]) -> NDArray[np.int64]:
     """Positions by score, best first; equal scores by ascending product id, so that order never depends on shards."""
-    return np.lexsort((product_ids, -scores))
+    order: NDArray[np.int64] = np.lexsort((product_ids, -scores))
+    return order

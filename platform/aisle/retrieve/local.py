@@ -23,13 +23,18 @@ class LocalRetriever:
         self._shards = shards
         self._run = run
 
-    async def retrieve(self, snapshot_id: str, queries: Sequence[RetrievalQuery], deadline: Deadline) -> Retrieved:
+    async def retrieve(
+        self, snapshot_id: str, queries: Sequence[RetrievalQuery], deadline: Deadline
+    ) -> Retrieved:
         """See `Retriever`; never misses a shard."""
         shards = self._held(snapshot_id)
 
         def search() -> list[Candidates]:
             found = search_shards(shards, queries)
-            return [merge([each], q.dense_depth, q.lexical_depth) for q, each in zip(queries, found, strict=True)]
+            return [
+                merge([each], q.dense_depth, q.lexical_depth)
+                for q, each in zip(queries, found, strict=True)
+            ]
 
         return Retrieved(await self._run(search))
 
@@ -42,7 +47,9 @@ class LocalRetriever:
     ) -> list[Candidates]:
         """See `Retriever`."""
         shards = self._held(snapshot_id)
-        scored: list[Candidates] = await self._run(lambda: score_in_shards(shards, queries, product_ids))
+        scored: list[Candidates] = await self._run(
+            lambda: score_in_shards(shards, queries, product_ids)
+        )
         return scored
 
     def _held(self, snapshot_id: str) -> Sequence[Shard]:
@@ -50,7 +57,9 @@ class LocalRetriever:
             return self._shards[snapshot_id]
         except KeyError:
             held = ", ".join(self._shards) or "none"
-            raise SnapshotNotHeld(f"shards of {snapshot_id} are not loaded here; loaded: {held}") from None
+            raise SnapshotNotHeld(
+                f"shards of {snapshot_id} are not loaded here; loaded: {held}"
+            ) from None
 
 
 def search_shards(shards: Sequence[Shard], queries: Sequence[RetrievalQuery]) -> list[Candidates]:
@@ -59,7 +68,9 @@ def search_shards(shards: Sequence[Shard], queries: Sequence[RetrievalQuery]) ->
 
 
 def score_in_shards(
-    shards: Sequence[Shard], queries: Sequence[RetrievalQuery], product_ids: Sequence[NDArray[np.bytes_]]
+    shards: Sequence[Shard],
+    queries: Sequence[RetrievalQuery],
+    product_ids: Sequence[NDArray[np.bytes_]],
 ) -> list[Candidates]:
     """Scores of named products in some shards, one list a query."""
     return [

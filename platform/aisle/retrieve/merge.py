@@ -63,7 +63,10 @@ def reciprocal_ranks(found: Candidates, dense_weight: float, k: int) -> NDArray[
 
 
 def _best(
-    flags: NDArray[np.bool_], values: NDArray[np.float32], product_ids: NDArray[np.bytes_], depth: int
+    flags: NDArray[np.bool_],
+    values: NDArray[np.float32],
+    product_ids: NDArray[np.bytes_],
+    depth: int,
 ) -> NDArray[np.bool_]:
     """Which of the flagged candidates are among the `depth` best by value."""
     at = np.flatnonzero(flags)

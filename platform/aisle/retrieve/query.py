@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from aisle.index.filters import Filters
 from aisle.index.forward import BRAND, FIELDS
+from aisle.index.kernel import K1
 from aisle.index.statistics import Statistics
 from aisle.stages import Rewrite
 from aisle.text import Analyzer, trigrams
@@ -67,9 +68,14 @@ def analyse(
     lexical_depth: int,
 ) -> RetrievalQuery:
     """Makes the record that shards answer; a query without a word gives one without terms, which only dense finds."""
-    own = analyzer.terms(rewrite.query)
+    words = analyzer.words(rewrite.query)
+    own = analyzer.stems(words)
     distinct = list(dict.fromkeys(own))
-    expanded = [t for text in rewrite.expansions for t in analyzer.terms(text)] if expansion_weight > 0 else []
+    expanded = (
+        [t for text in rewrite.expansions for t in analyzer.terms(text)]
+        if expansion_weight > 0
+        else []
+    )
     extra = [term for term in dict.fromkeys(expanded) if term not in distinct]
     terms = (*distinct, *extra)
     at = {term: i for i, term in enumerate(terms)}
@@ -77,7 +83,9 @@ def analyse(
     any_field = frequency[:, len(FIELDS)]
     # Robertson and Sparck Jones with the +1 inside the logarithm, as Lucene and tantivy have it: never negative.
     idf = np.log1p((statistics.products - any_field + 0.5) / (any_field + 0.5))
-    weights = np.array([own.count(t) for t in distinct] + [expansion_weight] * len(extra), dtype=np.float32)
+    weights = np.array(
+        [own.count(t) for t in distinct] + [expansion_weight] * len(extra), dtype=np.float32
+    )
     return RetrievalQuery(
         text=rewrite.query,
         vector=vector,
@@ -89,13 +97,20 @@ def analyse(
         brandness=frequency[:, BRAND] / np.maximum(any_field, 1),
         known=any_field > 0,
         types=_types(rewrite, distinct, analyzer),
-        grams=trigrams(rewrite.query),
+        grams=trigrams(words),
         boosts=np.array([boosts.get(name, 0.0) for name in FIELDS], dtype=np.float32),
         mean_lengths=statistics.mean_lengths,
         filters=filters,
         dense_depth=dense_depth,
         lexical_depth=lexical_depth,
     )
+
+
+def attainable(query: RetrievalQuery) -> float:
+    """A query's BM25 bound: every own term saturated. Makes scores of two queries comparable."""
+    own = query.own_terms
+    worth = float(np.dot(query.idf[:own], query.weights[:own]))
+    return max(worth * (K1 + 1), 1e-6)
 
 
 def _types(rewrite: Rewrite, distinct: list[str], analyzer: Analyzer) -> tuple[str, ...]:

@@ -37,14 +37,17 @@ class Documents:
         for shard in manifest.shards:
             parts = [
                 pq.read_table(
-                    root / each.owner / products_path(shard.number, each.segment_id), columns=list(LOOKED_UP)
+                    root / each.owner / products_path(shard.number, each.segment_id),
+                    columns=list(LOOKED_UP),
                 )
                 for each in shard.segments
             ]
             tables[shard.number] = pa.concat_tables(parts).combine_chunks()
         return cls(tables)
 
-    def take(self, locators: NDArray[np.int64], columns: tuple[str, ...] = SHOWN) -> list[dict[str, Any]]:
+    def take(
+        self, locators: NDArray[np.int64], columns: tuple[str, ...] = SHOWN
+    ) -> list[dict[str, Any]]:
         """One dict a locator, in order."""
         shards, rows = shards_and_rows(locators)
         found: list[dict[str, Any]] = [{}] * len(locators)

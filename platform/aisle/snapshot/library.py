@@ -41,7 +41,11 @@ class Library:
 
     def ids(self) -> list[str]:
         """Complete snapshots, oldest first: those that have a manifest."""
-        names = {path.split("/")[1] for path in self.store.list("snapshots") if path.endswith("/manifest.json")}
+        names = {
+            path.split("/")[1]
+            for path in self.store.list("snapshots")
+            if path.endswith("/manifest.json")
+        }
         return sorted(names)
 
     def manifest(self, snapshot_id: str) -> Manifest:
@@ -55,7 +59,9 @@ class Library:
             )
         manifest = Manifest.from_json(self.store.read_bytes(path), f"{self.store.url}/{path}")
         if manifest.snapshot_id != snapshot_id:
-            raise SnapshotError(f"{path}: names itself {manifest.snapshot_id!r}, expected {snapshot_id!r}")
+            raise SnapshotError(
+                f"{path}: names itself {manifest.snapshot_id!r}, expected {snapshot_id!r}"
+            )
         return manifest
 
     def fetch(self, manifest: Manifest, prefixes: Iterable[str], cache_dir: Path) -> Path:
@@ -89,5 +95,7 @@ def _is(path: Path, sha256: str, size: int) -> bool:
         return False
     if path.stat().st_size == size and sha256_of(path) == sha256:
         return True
-    logger.warning("cached file differs from its manifest, fetching it again", extra={"path": str(path)})
+    logger.warning(
+        "cached file differs from its manifest, fetching it again", extra={"path": str(path)}
+    )
     return False

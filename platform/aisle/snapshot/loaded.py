@@ -13,19 +13,21 @@ import numpy as np
 
 from aisle.config import Settings
 from aisle.embed import open_encoder
-from aisle.errors import SnapshotError
+from aisle.errors import ModelError, SnapshotError
+from aisle.index.filters import Filters
 from aisle.index.segment import Segment
 from aisle.index.statistics import Statistics
 from aisle.rank.features import FEATURES
 from aisle.rank.onnx import FusedRanker, OnnxRanker
 from aisle.relevance.filter import OnnxRelevanceFilter, RawCosineFilter
+from aisle.retrieve.candidates import Candidates
+from aisle.retrieve.query import analyse
 from aisle.retrieve.shard import Shard
 from aisle.snapshot.documents import Documents
 from aisle.snapshot.library import Library
-from aisle.snapshot.manifest import STATISTICS_PATH, Manifest, segment_path
-from aisle.stages import Encoder, Ranker, RelevanceFilter
+from aisle.snapshot.manifest import STATISTICS_PATH, Manifest, segment_path, tombstones_path
+from aisle.stages import Encoder, Ranker, RelevanceFilter, Rewrite
 from aisle.text import Analyzer
-
 
 T = TypeVar("T")
 
@@ -58,26 +60,32 @@ class LoadedSnapshot:
 
     @property
     def snapshot_id(self) -> str:
+        """Of the manifest."""
         return self.manifest.snapshot_id
 
     @property
     def encoder(self) -> Encoder:
+        """Turns queries into vectors; needs `Parts.QUERY`."""
         return _held(self._encoder, "encoder", self)
 
     @property
     def statistics(self) -> Statistics:
+        """Of the whole catalogue; needs `Parts.QUERY`."""
         return _held(self._statistics, "statistics", self)
 
     @property
     def ranker(self) -> Ranker:
+        """Needs `Parts.RANK`."""
         return _held(self._ranker, "ranker", self)
 
     @property
     def relevance(self) -> RelevanceFilter:
+        """The relevance filter; needs `Parts.RANK`."""
         return _held(self._relevance, "relevance filter", self)
 
     @property
     def documents(self) -> Documents:
+        """What hits show; needs `Parts.DOCUMENTS`."""
         return _held(self._documents, "documents", self)
 
     @classmethod
@@ -103,26 +111,63 @@ class LoadedSnapshot:
             ModelError: a model does not fit the features that this version computes.
         """
         snapshot_id = manifest.snapshot_id
-        numbers = sorted(shards) if shards is not None else [each.number for each in manifest.shards]
+        numbers = (
+            sorted(shards) if shards is not None else [each.number for each in manifest.shards]
+        )
         unknown = set(numbers) - {each.number for each in manifest.shards}
         if unknown:
-            raise SnapshotError(f"{snapshot_id}: has {len(manifest.shards)} shards, asked for {sorted(unknown)}")
+            raise SnapshotError(
+                f"{snapshot_id}: has {len(manifest.shards)} shards, asked for {sorted(unknown)}"
+            )
         root = library.fetch(manifest, _prefixes(parts, numbers), Path(settings.serving.cache_dir))
         threads = settings.serving.threads
         faiss.omp_set_num_threads(threads)
-        own = root / snapshot_id
-        models = {role: root / entry.owner / "models" / role for role, entry in manifest.models.items()}
+        models = {
+            role: root / entry.owner / "models" / role for role, entry in manifest.models.items()
+        }
         return cls(
             manifest=manifest,
             parts=parts,
             analyzer=Analyzer(manifest.index.lexical.stemmer),
-            _encoder=open_encoder(models["encoder"], threads=threads) if Parts.QUERY in parts else None,
-            _statistics=Statistics.open(own / STATISTICS_PATH) if Parts.QUERY in parts else None,
+            _encoder=open_encoder(models["encoder"], threads=threads)
+            if Parts.QUERY in parts
+            else None,
+            _statistics=Statistics.open(root / manifest.locate(STATISTICS_PATH))
+            if Parts.QUERY in parts
+            else None,
             shards=_open_shards(manifest, root, numbers, settings) if Parts.SHARDS in parts else (),
             _ranker=_open_ranker(manifest, models, threads) if Parts.RANK in parts else None,
-            _relevance=_open_relevance(manifest, models, settings, threads) if Parts.RANK in parts else None,
+            _relevance=_open_relevance(manifest, models, settings, threads)
+            if Parts.RANK in parts
+            else None,
             _documents=Documents.open(manifest, root) if Parts.DOCUMENTS in parts else None,
         )
+
+    def warm_up(self) -> None:
+        """Runs every loaded part once, so that no request pays for compilation and first touches."""
+        vectors = np.zeros((1, self.manifest.dimension), dtype=np.float32)
+        statistics = self._statistics or Statistics.none()
+        if self._encoder is not None:
+            vectors = self._encoder.encode(["warm up"], "query")
+        query = analyse(
+            Rewrite.unchanged("warm up"),
+            vectors[0],
+            statistics,
+            self.analyzer,
+            dict(self.manifest.index.lexical.boosts.items()),
+            filters=Filters(),
+            expansion_weight=0.0,
+            dense_depth=8,
+            lexical_depth=8,
+        )
+        found = Candidates.concatenate([shard.search(query) for shard in self.shards])
+        if self._ranker is not None and self._relevance is not None:
+            features = found.features if len(found) else np.zeros((1, len(FEATURES)), np.float32)
+            score = self._ranker.score(features)
+            none = np.zeros(len(score), dtype=np.float32)
+            self._relevance.relevance(vectors, none.astype(np.int64), none, score)
+        if self._documents is not None:
+            self._documents.take(found.locators[:1])
 
 
 def _prefixes(parts: Parts, shards: Iterable[int]) -> list[str]:
@@ -138,7 +183,9 @@ def _prefixes(parts: Parts, shards: Iterable[int]) -> list[str]:
     return wanted
 
 
-def _open_shards(manifest: Manifest, root: Path, numbers: list[int], settings: Settings) -> tuple[Shard, ...]:
+def _open_shards(
+    manifest: Manifest, root: Path, numbers: list[int], settings: Settings
+) -> tuple[Shard, ...]:
     shards = []
     for entry in manifest.shards:
         if entry.number not in numbers:
@@ -147,7 +194,8 @@ def _open_shards(manifest: Manifest, root: Path, numbers: list[int], settings: S
         for each in entry.segments:
             dead = np.empty(0, dtype=np.int64)
             if each.dead_rows:
-                dead = np.load(root / manifest.snapshot_id / manifest.tombstones_path(entry.number, each.segment_id))
+                path = tombstones_path(entry.number, each.segment_id)
+                dead = np.load(root / manifest.locate(path))
             folder = root / each.owner / segment_path(entry.number, each.segment_id)
             segments.append((Segment.open(folder, manifest.index), dead))
         shards.append(Shard(entry.number, segments, settings.retrieval.dense_weight))
@@ -162,11 +210,18 @@ def _open_ranker(manifest: Manifest, models: dict[str, Path], threads: int) -> R
     return ranker
 
 
-def _open_relevance(manifest: Manifest, models: dict[str, Path], settings: Settings, threads: int) -> RelevanceFilter:
+def _open_relevance(
+    manifest: Manifest, models: dict[str, Path], settings: Settings, threads: int
+) -> RelevanceFilter:
     threshold = settings.relevance.threshold
     if manifest.models["relevance"].kind == "cosine":
         return RawCosineFilter(threshold if threshold is not None else 0.0)
     relevance = OnnxRelevanceFilter.load(models["relevance"], threads=threads)
+    if relevance.dimension != manifest.dimension:
+        raise ModelError(
+            f"{manifest.snapshot_id}: the relevance filter was trained on vectors of d={relevance.dimension}, the "
+            f"snapshot's have d={manifest.dimension}; train it with python -m jobs.train_relevance"
+        )
     if threshold is not None:
         relevance.threshold = threshold
     return relevance
@@ -174,5 +229,7 @@ def _open_relevance(manifest: Manifest, models: dict[str, Path], settings: Setti
 
 def _held(part: T | None, name: str, snapshot: LoadedSnapshot) -> T:
     if part is None:
-        raise SnapshotError(f"{snapshot.snapshot_id}: this process loaded {snapshot.parts}, not the {name}")
+        raise SnapshotError(
+            f"{snapshot.snapshot_id}: this process loaded {snapshot.parts}, not the {name}"
+        )
     return part

@@ -72,13 +72,19 @@ class ModelEntry(_Entry):
 class Manifest(_Entry):
     """Everything that makes one snapshot."""
 
-    format_version: Literal[1] = FORMAT_VERSION
+    format_version: Literal[1] = 1
     snapshot_id: str
     created_at: str
     run_id: str
     parent: str | None = None
     config_hash: str
+    """Of the settings that decide how rows become segments; see `Settings.index_hash`."""
+    vectors: str
+    """Fingerprint of the encoder that made the vectors."""
     dimension: int
+    """Length of a vector."""
+    lengths: tuple[int, ...]
+    """Terms in each searchable field over all live rows; exact, so that the next night can add to them."""
     counts: dict[str, int]
     """products, quarantined, duplicates, embedded, reused and the like."""
     index: IndexConfig
@@ -115,7 +121,9 @@ class Manifest(_Entry):
 
         tantivy names its files at random, so lexical content is covered by the shards' digests.
         """
-        full = self.model_dump(mode="json", exclude={"created_at", "run_id", "snapshot_id", "parent", "forced"})
+        full = self.model_dump(
+            mode="json", exclude={"created_at", "run_id", "snapshot_id", "parent", "forced"}
+        )
         full["files"] = {
             path: {"sha256": entry["sha256"], "size": entry["size"]}
             for path, entry in full["files"].items()
@@ -128,9 +136,9 @@ class Manifest(_Entry):
             del model["owner"]
         return full
 
-    def tombstones_path(self, shard: int, segment_id: str) -> str:
-        """Where this snapshot keeps the dead rows of a segment, below its own folder."""
-        return f"shards/{shard:04d}/tombstones-{segment_id}.npy"
+    def locate(self, path: str) -> str:
+        """Where a file lies below the folder of snapshots, in the store and in every cache."""
+        return f"{self.files[path].owner}/{path}"
 
 
 def segment_path(shard: int, segment_id: str) -> str:
@@ -143,5 +151,18 @@ def products_path(shard: int, segment_id: str) -> str:
     return f"products/{shard:04d}/{segment_id}.parquet"
 
 
+def embeddings_path(shard: int, segment_id: str) -> str:
+    """Content hash -> vector of a segment's texts, as Parquet below its owner's folder."""
+    return f"embeddings/{shard:04d}/{segment_id}.parquet"
+
+
+def tombstones_path(shard: int, segment_id: str) -> str:
+    """The dead rows of a segment as one snapshot sees them, below the folder of the snapshot that last changed them."""
+    return f"shards/{shard:04d}/tombstones-{segment_id}.npy"
+
+
 STATISTICS_PATH = "shards/statistics.arrow"
 """Catalogue-wide term statistics of this snapshot."""
+
+QUARANTINE = "quarantine/"
+"""Folder of rejected rows with their reasons."""

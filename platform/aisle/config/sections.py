@@ -1,27 +1,16 @@
-"""Every setting of aisle, typed; the only place that reads YAML or the environment.
-
-One complete file per environment, read once at the entry point with `load()` and passed down as the narrowest section.
-`${NAME}` in a value is replaced from the environment, so that secrets and machine paths stay out of the files. An
-unknown key fails, and the message names the file, the key, the value and what is allowed.
-"""
+"""Every section of an environment's file, typed: what a setting means, how to choose it, what its limits are."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import re
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from aisle.catalog.rules import ColumnMap
-from aisle.errors import ConfigError
 
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+TextField = Literal["title", "brand", "category", "attributes", "description"]
+Precision = Literal["fp32", "fp16", "int8"]
+_PRECISIONS = {"onnx": ("fp32", "int8"), "torch": ("fp32", "fp16")}
 
 
 class Section(BaseModel):
@@ -49,7 +38,7 @@ class CatalogConfig(Section):
     """The shop's own columns mapped onto the Product contract."""
     quarantine_max_fraction: float = Field(0.05, ge=0, le=1)
     """More rejected rows than this share fails the job; the rows and reasons stay in the run's folder."""
-    text_fields: tuple[Literal["title", "brand", "category", "attributes", "description"], ...] = (
+    text_fields: tuple[TextField, ...] = (
         "title",
         "brand",
         "category",
@@ -68,10 +57,10 @@ class EncoderConfig(Section):
     """Local folder or Hugging Face name; resolved locally first (design: path, cache, package, hub)."""
     runtime: Literal["onnx", "torch", "hashing"] = "onnx"
     """`onnx` on CPU, `torch` on a GPU, `hashing` needs no model and knows only spelling: tests and first runs."""
-    precision: Literal["fp32", "int8"] = "fp32"
-    """Precision of the catalogue's vectors; part of their fingerprint."""
-    query_precision: Literal["fp32", "int8"] = "int8"
-    """int8 per channel answers a query in a third of the time; its effect on ndcg@10 is in the README's table."""
+    precision: Precision = "fp32"
+    """Of the catalogue's vectors, part of their fingerprint: fp32 or int8 with onnx, fp32 or fp16 with torch."""
+    query_precision: Precision = "int8"
+    """Of queries, with onnx (torch encodes both kinds alike): fp32, or int8 per channel in a third of the time."""
     max_tokens: int = Field(128, ge=8, le=8192)
     """Longer product texts are cut. Embedding time grows in proportion."""
     query_max_tokens: int = Field(48, ge=8, le=8192)
@@ -84,6 +73,19 @@ class EncoderConfig(Section):
     """Only for `hashing`; real models have their own."""
     batch_rows: int = Field(32, ge=1)
     """Rows embedded in one call, after sorting by length."""
+
+    @model_validator(mode="after")
+    def _runtime_has_the_precision(self) -> EncoderConfig:
+        allowed = _PRECISIONS.get(self.runtime)
+        if allowed and self.precision not in allowed:
+            raise ValueError(
+                f"precision is {self.precision}; runtime {self.runtime} encodes at {' or '.join(allowed)}"
+            )
+        if self.runtime == "onnx" and self.query_precision not in _PRECISIONS["onnx"]:
+            raise ValueError(
+                f"query_precision is {self.query_precision}; runtime onnx encodes at fp32 or int8"
+            )
+        return self
 
 
 class DenseConfig(Section):
@@ -112,11 +114,17 @@ class DenseConfig(Section):
 class LexicalConfig(Section):
     """The BM25 side: which fields count how much."""
 
-    boosts: dict[Literal["title", "brand", "category", "attributes", "description"], float] = Field(
-        default_factory=lambda: {"title": 2.0, "brand": 1.0, "category": 1.0, "attributes": 0.6, "description": 0.4}
+    boosts: dict[TextField, Annotated[int, Field(ge=0, le=32)]] = {
+        "title": 5,
+        "brand": 1,
+        "category": 2,
+        "attributes": 1,
+        "description": 2,
+    }
+    """How often a field's words count (BM25F); a field left out is not searched. Changing it re-indexes."""
+    stemmer: Literal["english", "german", "french", "spanish", "italian", "dutch", "none"] = (
+        "english"
     )
-    """Weight of a field's BM25 score; a field left out is not searched."""
-    stemmer: Literal["english", "german", "french", "spanish", "italian", "dutch", "none"] = "english"
     """Snowball stemmer; stop words are kept, they carry meaning in short titles."""
 
 
@@ -180,6 +188,8 @@ class RankerConfig(Section):
     """`builtin` (trained on the sample catalogue), `fused` (no model, the fused score orders), or a folder."""
     missing: Literal["error", "fused"] = "error"
     """When the folder is not there: fail, or order by the fused score. A first night has nothing to train on yet."""
+    unjudged_per_query: int = Field(20, ge=0)
+    """Training: retrieved candidates a query that nobody judged, taken as lowest; 0 where pools are shallow."""
     rounds: int = Field(300, ge=1)
     """Training: boosting rounds at most; a dev split stops earlier."""
     leaves: int = Field(31, ge=2)
@@ -207,7 +217,7 @@ class EvaluationConfig(Section):
     """Which judgments measure a snapshot."""
 
     judgments: str | None = None
-    """Parquet with `query, product_id, grade` and, if there, `split`; none skips the evaluation, and the gate says so."""
+    """Parquet with `query, product_id, grade` and, if there, `split`; none skips the evaluation and says so."""
     relevant_from: float = 2
     """Lowest grade that counts as relevant."""
     lowest_grade: float | None = None
@@ -278,7 +288,6 @@ class RayConfig(Section):
     part_fraction: float = Field(0.01, gt=0, le=1)
     """Embedding is checkpointed in parts of at most this share of the rows."""
 
-
     @model_validator(mode="after")
     def _tasks_have_a_cpu(self) -> RayConfig:
         if self.num_cpus <= self.embed_workers:
@@ -287,126 +296,3 @@ class RayConfig(Section):
                 "or the pool starves the tasks that feed it"
             )
         return self
-
-
-class Settings(Section):
-    """One environment."""
-
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")
-    """Names the environment in logs, metrics and job submission ids."""
-    store: str
-    """Where snapshots live: a local path or s3:// publish; any other fsspec URL is read only."""
-    store_options: dict[str, Any] = Field(default_factory=dict)
-    """Passed to fsspec for the store."""
-    work_dir: str = ".aisle/work"
-    """Scratch space on each node: exported encoders, segments while they are built."""
-    catalog: CatalogConfig
-    encoder: EncoderConfig = EncoderConfig()
-    index: IndexConfig = IndexConfig()
-    retrieval: RetrievalConfig = RetrievalConfig()
-    rewriter: RewriterConfig = RewriterConfig()
-    ranker: RankerConfig = RankerConfig()
-    relevance: RelevanceConfig = RelevanceConfig()
-    evaluation: EvaluationConfig = EvaluationConfig()
-    serving: ServingConfig = ServingConfig()
-    ray: RayConfig = RayConfig()
-
-    @model_validator(mode="after")
-    def _one_side_is_on(self) -> Settings:
-        if self.retrieval.dense_depth == 0 and self.retrieval.lexical_depth == 0:
-            raise ValueError("retrieval: dense_depth and lexical_depth are both 0; leave one side on")
-        return self
-
-    def index_hash(self) -> str:
-        """Short hash of what decides a snapshot's content: sections that only serve or schedule are left out."""
-        decided_by = self.model_dump(mode="json", include={"catalog", "encoder", "index"})
-        decided_by["catalog"].pop("source")
-        return hashlib.sha256(json.dumps(decided_by, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def load(path: str | Path, overrides: Sequence[str] = ()) -> Settings:
-    """Reads one environment's file.
-
-    Args:
-        path: a YAML file.
-        overrides: `section.key=value` each, the value in YAML, applied over the file (`--set` of the jobs).
-
-    Raises:
-        ConfigError: the file is missing or not YAML, a key is unknown, a value is not allowed, or a `${NAME}` without a
-            default is not set.
-    """
-    try:
-        raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}); --config wants a YAML file such as "
-                          "configs/local.yaml") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from error
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{path}: holds {type(raw).__name__}, expected a mapping of sections")
-    for override in overrides:
-        _apply(raw, override)
-    try:
-        return Settings.model_validate(_expand(raw, str(path), ""))
-    except ValidationError as error:
-        raise ConfigError(_explain(str(path), error)) from error
-
-
-def _apply(raw: dict[str, Any], override: str) -> None:
-    """Sets one `a.b.c=value` in place."""
-    key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise ConfigError(f"--set {override!r}: expected section.key=value, such as index.shards=4")
-    *parents, leaf = key.strip().split(".")
-    node = raw
-    for part in parents:
-        node = node.setdefault(part, {})
-        if not isinstance(node, dict):
-            raise ConfigError(f"--set {override!r}: {part} is a value, not a section")
-    try:
-        node[leaf] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {override!r}: the value is not valid YAML: {error}") from error
-
-
-def _expand(node: Any, path: str, key: str) -> Any:
-    """Replaces `${NAME}` and `${NAME:-default}` in every string below `node`."""
-    if isinstance(node, dict):
-        return {name: _expand(value, path, f"{key}.{name}" if key else str(name)) for name, value in node.items()}
-    if isinstance(node, list):
-        return [_expand(value, path, f"{key}[{i}]") for i, value in enumerate(node)]
-    if not isinstance(node, str):
-        return node
-
-    def value_of(match: re.Match[str]) -> str:
-        name, default = match.group(1), match.group(2)
-        value = os.environ.get(name, default)
-        if value is None:
-            raise ConfigError(f"{path}: {key} names ${{{name}}}, which is not set; export {name} or write its value")
-        return value
-
-    return _VARIABLE.sub(value_of, node)
-
-
-def _explain(path: str, error: ValidationError) -> str:
-    """One line a problem: file, key path, what is wrong, the value got."""
-    lines = []
-    for problem in error.errors():
-        where = ".".join(str(part) for part in problem["loc"]) or "(whole file)"
-        if problem["type"] == "extra_forbidden":
-            lines.append(f"{path}: {where}: unknown key{_neighbours(problem['loc'])}")
-        elif problem["type"] == "missing":
-            lines.append(f"{path}: {where}: required key is missing")
-        else:
-            lines.append(f"{path}: {where}: got {problem['input']!r}; {problem['msg']}")
-    return "\n".join(lines)
-
-
-def _neighbours(location: tuple[int | str, ...]) -> str:
-    """Lists the keys that are allowed where an unknown one was found."""
-    model: Any = Settings
-    for part in location[:-1]:
-        field = getattr(model, "model_fields", {}).get(part)
-        model = field.annotation if field is not None else None
-    fields = getattr(model, "model_fields", None)
-    return f"; allowed here: {', '.join(sorted(fields))}" if fields else ""

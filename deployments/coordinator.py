@@ -1,0 +1,99 @@
+"""The coordinator: notices a new CURRENT and moves the whole graph to it in two phases.
+
+First every replica of every stage loads the new snapshot beside the old one and confirms; only then do the gateways
+switch, each between two requests. Requests under way finish on the snapshot that they began with, because a request
+carries its snapshot's id. A replica that cannot load keeps the graph where it is, and the next poll tries again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+
+from aisle.config import Settings
+from aisle.errors import AisleError
+from aisle.snapshot import Library
+from aisle.store import Store
+
+logger = logging.getLogger(__name__)
+
+GATEWAY = "Gateway"
+_PREPARE_LIMIT_S = 1800.0
+_ACTIVATE_LIMIT_S = 30.0
+
+
+class Coordinator:
+    """One replica; polls the store."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        shards: Sequence[DeploymentHandle],
+        ranker: DeploymentHandle | None,
+        rewriter: DeploymentHandle | None,
+    ) -> None:
+        """Takes the stages that hold snapshots; the gateway is looked up, because it was given this one's handle."""
+        self._settings = settings
+        self._library = Library(Store.open(settings.store, settings.store_options))
+        self._stages = [*shards, *([ranker] if ranker else []), *([rewriter] if rewriter else [])]
+        self._application = serve.get_replica_context().app_name
+        self._active: str | None = None
+        self._problem: str | None = None
+        self._task = asyncio.get_event_loop().create_task(self._follow())
+
+    async def status(self) -> dict[str, str | None]:
+        """The snapshot that gateways were last switched to, and what keeps them from a newer one."""
+        return {"active": self._active, "problem": self._problem}
+
+    def check_health(self) -> None:
+        """Fails when the polling task has ended, so that Serve replaces the replica."""
+        if self._task.done():
+            raise RuntimeError(f"the coordinator's task has ended: {self._task}")
+
+    async def _follow(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.serving.poll_interval_s)
+            try:
+                current = await asyncio.to_thread(self._library.current)
+                if current != self._active:
+                    await self._switch(current)
+                    self._active, self._problem = current, None
+            except AisleError as error:
+                self._report(str(error))
+            except Exception as error:  # whatever Serve raises here must not end the polling
+                self._report(f"{type(error).__name__}: {error}")
+
+    async def _switch(self, snapshot_id: str) -> None:
+        gateway = serve.get_deployment_handle(GATEWAY, self._application)
+        waiting = [
+            _everywhere(stage, "prepare", snapshot_id, _PREPARE_LIMIT_S)
+            for stage in (*self._stages, gateway)
+        ]
+        confirmed = await asyncio.gather(*waiting)
+        replicas = await _everywhere(gateway, "activate", snapshot_id, _ACTIVATE_LIMIT_S)
+        logger.info(
+            "switched to %s: %d replicas confirmed, %d gateways",
+            snapshot_id,
+            sum(len(each) for each in confirmed),
+            len(replicas),
+        )
+
+    def _report(self, problem: str) -> None:
+        if problem != self._problem:
+            logger.error("staying with %s: %s", self._active, problem)
+        self._problem = problem
+
+
+async def _everywhere(
+    handle: DeploymentHandle, method: str, snapshot_id: str, limit_s: float
+) -> list[Any]:
+    """Calls every running replica of a deployment; the first failure is raised."""
+    results: list[Any] = await handle.broadcast(method, snapshot_id).results_async(
+        timeout_s=limit_s
+    )
+    return results

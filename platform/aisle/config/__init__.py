@@ -1,0 +1,44 @@
+"""Every setting of aisle, typed; the only place that reads YAML or the environment.
+
+One complete file per environment, read once at the entry point with `load()` and passed down as the narrowest section.
+`${NAME}` in a value is replaced from the environment, so that secrets and machine paths stay out of the files. An
+unknown key fails, and the message names the file, the key, the value and what is allowed.
+"""
+
+from aisle.config.load import load
+from aisle.config.sections import (
+    CatalogConfig,
+    DenseConfig,
+    EncoderConfig,
+    EvaluationConfig,
+    IndexConfig,
+    LexicalConfig,
+    RankerConfig,
+    RayConfig,
+    RelevanceConfig,
+    RetrievalConfig,
+    RewriterConfig,
+    Section,
+    ServingConfig,
+    SourceConfig,
+)
+from aisle.config.settings import Settings
+
+__all__ = [
+    "CatalogConfig",
+    "DenseConfig",
+    "EncoderConfig",
+    "EvaluationConfig",
+    "IndexConfig",
+    "LexicalConfig",
+    "RankerConfig",
+    "RayConfig",
+    "RelevanceConfig",
+    "RetrievalConfig",
+    "RewriterConfig",
+    "Section",
+    "ServingConfig",
+    "Settings",
+    "SourceConfig",
+    "load",
+]

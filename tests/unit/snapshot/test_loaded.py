@@ -1,0 +1,104 @@
+"""Loading: every byte is checked on its way into memory, and parts that were not asked for say so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from aisle.batch import SearchBatch
+from aisle.config import Settings
+from aisle.errors import SnapshotError
+from aisle.local import local_pipeline
+from aisle.snapshot import LoadedSnapshot, Parts
+from tests.shop import library_of, live, load, run_night, sample, settings_for, write_source
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    source = write_source(tmp_path / "p.parquet", sample().products.slice(0, 30))
+    settings = settings_for(tmp_path, source)
+    run_night(settings)
+    return settings
+
+
+def some_file(settings: Settings, ending: str) -> str:
+    return next(path for path in live(settings).files if path.endswith(ending))
+
+
+def test_a_damaged_file_in_the_store_names_the_file_and_both_hashes(settings: Settings) -> None:
+    store, manifest = library_of(settings).store, live(settings)
+    path = some_file(settings, "vectors.npy")
+    name = f"snapshots/{manifest.locate(path)}"
+    data = bytearray(store.read_bytes(name))
+    data[-1] ^= 1
+    store.write_bytes(name, bytes(data))
+    said = rf"{name}: damaged: {len(data)} bytes with sha256 [0-9a-f]{{64}}.*{manifest.files[path].sha256}"
+    with pytest.raises(SnapshotError, match=said):
+        load(settings)
+
+
+def test_a_missing_file_in_the_store_names_the_file(settings: Settings) -> None:
+    path = some_file(settings, "dense.faiss")
+    library_of(settings).store.delete(f"snapshots/{live(settings).locate(path)}")
+    with pytest.raises(SnapshotError, match=rf"{path}: the manifest names it, but it is not there"):
+        load(settings)
+
+
+@pytest.mark.parametrize("damage", [b"", b"nonsense"])
+def test_a_damaged_file_in_the_cache_is_fetched_again(settings: Settings, damage: bytes) -> None:
+    load(settings)
+    path = some_file(settings, "product_ids.npy")
+    cached = Path(settings.serving.cache_dir) / "snapshots" / live(settings).locate(path)
+    good = cached.read_bytes()
+    cached.write_bytes(damage)
+    load(settings)
+    assert cached.read_bytes() == good
+
+
+def test_a_current_that_names_no_snapshot_lists_those_that_are_there(settings: Settings) -> None:
+    library = library_of(settings)
+    there = library.current()
+    library.store.write_bytes("CURRENT", b"20990101T000000-00000000\n")
+    with pytest.raises(SnapshotError, match=rf"'20990101T000000-00000000' is not there.*{there}"):
+        library.manifest(library.current())
+
+
+def test_a_manifest_below_another_name_is_refused(settings: Settings) -> None:
+    library = library_of(settings)
+    data = library.store.read_bytes(f"snapshots/{library.current()}/manifest.json")
+    library.store.write_bytes("snapshots/other/manifest.json", data)
+    with pytest.raises(SnapshotError, match="names itself"):
+        library.manifest("other")
+
+
+def test_a_part_that_was_not_asked_for_says_so(settings: Settings) -> None:
+    library, manifest = library_of(settings), live(settings)
+    query = LoadedSnapshot.load(library, manifest, settings, Parts.QUERY)
+    assert query.encoder.dimension == 64
+    assert query.statistics.products == 30
+    for part in ("ranker", "relevance", "documents"):
+        with pytest.raises(SnapshotError, match="this process loaded Parts.QUERY, not the"):
+            getattr(query, part)
+    cached = {path.name for path in Path(settings.serving.cache_dir).rglob("*") if path.is_file()}
+    assert "vectors.npy" not in cached  # and it was not fetched either
+
+
+def test_one_shard_can_be_loaded_alone_and_an_unknown_one_is_refused(settings: Settings) -> None:
+    library, manifest = library_of(settings), live(settings)
+    (shard,) = LoadedSnapshot.load(library, manifest, settings, Parts.SHARDS, [1]).shards
+    assert shard.number == 1
+    with pytest.raises(SnapshotError, match=r"has 2 shards, asked for \[2\]"):
+        LoadedSnapshot.load(library, manifest, settings, Parts.SHARDS, [0, 2])
+
+
+def test_a_store_that_cannot_publish_can_be_built_into_and_searched(tmp_path: Path) -> None:
+    source = write_source(tmp_path / "p.parquet", sample().products.slice(0, 30))
+    settings = settings_for(tmp_path, source, store=f"memory://{tmp_path.name}/store")
+    made = run_night(settings, until="evaluate")["snapshot"]
+    manifest = library_of(settings).manifest(made)
+    search = SearchBatch(local_pipeline(load(settings, manifest), settings), k=5)
+    title = sample().products["title"][3].as_py()
+    found = search(pa.table({"query": [title]}))
+    assert found["product_id"][0] == sample().products["product_id"][3]
