@@ -1,8 +1,8 @@
 """The inverted side of a segment, on tantivy: finds the rows that BM25 likes best, filters applied before the top k.
 
 All fields lie in one text, each repeated as often as its boost says: BM25 over that text is BM25F, and a query has one
-clause a term. tantivy scores with the statistics of its own segment; `search` gives every term a boost that replaces the
-segment's idf by the catalogue's, so that a shard's best rows are the catalogue's best rows. The few per cent that
+clause a term. tantivy scores with the statistics of its own segment; `search` gives every term a boost that replaces
+the segment's idf by the catalogue's, so that a shard's best rows are the catalogue's best rows. The few per cent that
 remain (lengths, which tantivy rounds) vanish when the forward index scores the found rows exactly.
 """
 
@@ -12,6 +12,7 @@ import math
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tantivy
@@ -27,7 +28,7 @@ _TEXT = "text"
 
 def build_lexical(
     texts: Sequence[Sequence[str]],
-    boosts: Mapping[str, int],
+    boosts: Mapping[Any, int],
     keys: Sequence[Sequence[str]],
     prices: NDArray[np.float64],
     folder: Path,

@@ -111,9 +111,7 @@ class Shard:
         wanted = _with_margin(wanted)
         asked = wanted if each.live is None else wanted + 64
         while True:
-            rows = segment.lexical.search(
-                query.terms, ids, worth, asked, query.filters
-            )
+            rows = segment.lexical.search(query.terms, ids, worth, asked, query.filters)
             found = rows if each.live is None else rows[each.live[rows]]
             if len(found) >= wanted or len(rows) < asked:
                 return found[:wanted]
