@@ -212,7 +212,7 @@ def test_names_of_models_on_a_hub_and_rules_stay_as_they_are(write, tmp_path: Pa
         ("catalog.columns.brand=maker", False),
         ("catalog.text_fields=[title]", False),
         ("index.dense.hnsw_ef_search=64", True),
-        ("index.lexical.boosts={title: 1}", True),
+        ("index.lexical.boosts={title: 1}", False),
         ("index.max_delta_segments=3", True),
         ("catalog.quarantine_max_fraction=0.5", True),
         ("catalog.source.url=other", True),

@@ -71,6 +71,6 @@ class Settings(Section):
             "catalog": self.catalog.model_dump(mode="json", include=_READ_BY),
             "index": self.index.model_dump(mode="json", include=_CUT_BY),
             "dense": self.index.dense.model_dump(mode="json", include=_BUILT_BY),
-            "stemmer": self.index.lexical.stemmer,
+            "lexical": self.index.lexical.model_dump(mode="json"),
         }
         return hashlib.sha256(json.dumps(decided_by, sort_keys=True).encode()).hexdigest()[:16]

@@ -202,18 +202,21 @@ def _effort(config: DenseConfig, k: int, share: float) -> int:
 class GpuIndex:
     """A segment's vectors on a GPU: IVF as it was built, everything else as exact float16 rows.
 
-    A filter never goes to the GPU: builds of FAISS without cuVS accept a selector and ignore it without an error. The
-    GPU answers as deep as it can and the filter is applied to that: exact where enough rows remain.
+    Builds of FAISS without cuVS accept a selector and ignore it without an error. So a self-test at start-up decides:
+    where selectors are obeyed, filters go to the GPU; where not, the GPU answers as deep as it can and the filter is
+    applied to that, which is exact where enough rows remain.
     """
 
     def __init__(self, index: faiss.Index, vectors: NDArray[np.float16], kind: str) -> None:
         self._resources = faiss.StandardGpuResources()
         self._lock = threading.Lock()  # one set of resources must not serve two searches at once
+        self._selects = False
         if kind == "ivf":
             self._index = faiss.index_cpu_to_gpu(self._resources, 0, index)
             return
         options = faiss.GpuIndexFlatConfig()
         options.useFloat16 = True
+        self._selects = selectors_work(self._resources, options)
         self._index = faiss.GpuIndexFlatIP(self._resources, vectors.shape[1], options)
         for begin in range(0, len(vectors), _GPU_ROWS):
             self._index.add(vectors[begin : begin + _GPU_ROWS].astype(np.float32))
@@ -224,13 +227,36 @@ class GpuIndex:
         """The `k` nearest allowed rows, nearest first; none where they lie deeper than a GPU can look."""
         if k > GPU_MAX_K:
             return None
-        depth = k if allowed is None else min(GPU_MAX_K, self._index.ntotal)
+        depth, parameters = k, None
+        if allowed is not None and self._selects:
+            selector = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
+            parameters = faiss.SearchParameters(sel=selector)
+        elif allowed is not None:
+            depth = min(GPU_MAX_K, self._index.ntotal)
         with self._lock:
-            _, rows = self._index.search(query[None, :], depth)
+            _, rows = self._index.search(query[None, :], depth, params=parameters)
         found: NDArray[np.int64] = rows[0][rows[0] >= 0]
         if allowed is not None:
             found = found[allowed[found]]
         return found[:k] if len(found) >= k else None
+
+
+def selectors_work(resources: Any, options: Any) -> bool:
+    """Self-test: does a GPU flat index of this build leave out the row that a selector excludes?"""
+    rows = np.eye(64, dtype=np.float32)
+    index = faiss.GpuIndexFlatIP(resources, 64, options)
+    index.add(rows)
+    allowed = np.ones(64, dtype=bool)
+    allowed[7] = False
+    selector = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
+    try:
+        _, found = index.search(rows[7:8], 8, params=faiss.SearchParameters(sel=selector))
+    except RuntimeError as error:
+        logger.info("selectors are refused on this GPU build", extra={"reason": str(error)})
+        return False
+    obeyed = 7 not in found[0]
+    logger.info("selector self-test on GPU: %s", "obeyed" if obeyed else "ignored")
+    return obeyed
 
 
 def gpu_count() -> int:

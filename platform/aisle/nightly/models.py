@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 from aisle.config import Settings
-from aisle.embed import prepare_encoder, resolve_model
+from aisle.embed import prepare_encoder
 from aisle.embed.spec import SPEC_FILE
 from aisle.errors import ModelError
 from aisle.rank.features import FEATURES
 from aisle.rank.onnx import OnnxRanker
 from aisle.relevance.filter import OnnxRelevanceFilter
+from aisle.rewrite import fingerprint_model
+from aisle.rewrite import resolve_model as resolve_rewriter
 from aisle.store import sha256_of
 
 logger = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ def _trained(role: str, name: str, missing: str, rule: str) -> Model:
         return Model(role, rule, None, rule)
     folder = BUILTIN / role if name == "builtin" else Path(name).expanduser()
     if folder.is_dir():
-        return Model(role, "onnx", folder, fingerprint(folder))
+        return Model(role, "onnx", folder, fingerprint_model(folder))
     if missing == rule:
         logger.warning(
             "model is not trained yet", extra={"role": role, "folder": str(folder), "instead": rule}
@@ -89,16 +90,5 @@ def _trained(role: str, name: str, missing: str, rule: str) -> Model:
 
 
 def _rewriter(settings: Settings) -> Model:
-    name = settings.rewriter.model
-    folder = (
-        BUILTIN / "rewriter" if name == "builtin" else resolve_model(name, Path(settings.work_dir))
-    )
-    return Model("rewriter", "vllm", folder, fingerprint(folder))
-
-
-def fingerprint(folder: Path) -> str:
-    """sha256 over the names and contents of a folder's files: equal folders, equal fingerprint."""
-    digest = hashlib.sha256()
-    for path in sorted(each for each in folder.rglob("*") if each.is_file()):
-        digest.update(f"{path.relative_to(folder).as_posix()}\0{sha256_of(path)}\n".encode())
-    return digest.hexdigest()[:32]
+    folder = resolve_rewriter(settings.rewriter.model)
+    return Model("rewriter", "vllm", folder, fingerprint_model(folder))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from aisle.config import DenseConfig
 from aisle.errors import ModelError, SnapshotError
-from aisle.index.dense import DenseIndex, build_dense
+from aisle.index.dense import DenseIndex, build_dense, selectors_work
 from aisle.index.kernel import cosines
 
 ROWS, DIMENSION, K = 4000, 32, 20
@@ -161,23 +161,31 @@ def test_an_index_over_other_vectors_is_refused(
 
 
 class _FakeGpuFlat(faiss.IndexFlatIP):  # type: ignore[misc]
-    """A GPU flat index as builds without cuVS have it: refuses k above 2048 and knows no selectors."""
+    """A GPU flat index as builds without cuVS have it: refuses k above 2048 and ignores selectors in silence."""
+
+    obeys_selectors = False
 
     def __init__(self, resources: object, dimension: int, options: object) -> None:
         super().__init__(dimension)
 
-    def search(self, x: Any, k: int) -> Any:
+    def search(self, x: Any, k: int, params: Any = None) -> Any:
         if k > 2048:
             raise RuntimeError(f"GPU index only supports up to k = 2048 (requested {k})")
-        return super().search(x, k)
+        return super().search(x, k, params=params if self.obeys_selectors else None)
 
 
-@pytest.fixture
-def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+class _FakeCuvsFlat(_FakeGpuFlat):
+    """The same as a build with cuVS has it."""
+
+    obeys_selectors = True
+
+
+@pytest.fixture(params=[_FakeGpuFlat, _FakeCuvsFlat], ids=["classic", "cuvs"])
+def fake_gpu(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     options = type("GpuIndexFlatConfig", (), {"useFloat16": False})
     monkeypatch.setattr(faiss, "StandardGpuResources", object, raising=False)
     monkeypatch.setattr(faiss, "GpuIndexFlatConfig", options, raising=False)
-    monkeypatch.setattr(faiss, "GpuIndexFlatIP", _FakeGpuFlat, raising=False)
+    monkeypatch.setattr(faiss, "GpuIndexFlatIP", request.param, raising=False)
     monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1)
 
 
@@ -204,6 +212,14 @@ def test_a_gpu_answers_exactly_whatever_k_and_filter(
     assert allowed[rows].all()
     got = vectors[rows].astype(float) @ queries[0]
     assert got == pytest.approx(exact[: len(rows)], abs=1e-5)
+
+
+@pytest.mark.parametrize("build", [_FakeGpuFlat, _FakeCuvsFlat])
+def test_the_self_test_tells_builds_that_obey_selectors_from_those_that_ignore_them(
+    build: type[_FakeGpuFlat], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(faiss, "GpuIndexFlatIP", build, raising=False)
+    assert selectors_work(None, None) is build.obeys_selectors
 
 
 def test_a_gpu_that_fails_is_an_error_only_where_it_was_asked_for(

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from aisle.errors import ModelError
-from aisle.nightly.models import Model, check_fit, choose_models, fingerprint
+from aisle.nightly.models import Model, check_fit, choose_models
+from aisle.rewrite import fingerprint_model
 from tests.shop import live, load, run_night, sample, settings_for, write_source
 
 
@@ -61,10 +62,10 @@ def test_a_fingerprint_is_that_of_names_and_contents(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "x").write_text("1")
     (tmp_path / "c" / "x").rename(tmp_path / "c" / "y")
-    assert fingerprint(tmp_path / "a") == fingerprint(tmp_path / "b")
-    assert fingerprint(tmp_path / "a") != fingerprint(tmp_path / "c")
+    assert fingerprint_model(tmp_path / "a") == fingerprint_model(tmp_path / "b")
+    assert fingerprint_model(tmp_path / "a") != fingerprint_model(tmp_path / "c")
     (tmp_path / "b" / "x").write_text("2")
-    assert fingerprint(tmp_path / "a") != fingerprint(tmp_path / "b")
+    assert fingerprint_model(tmp_path / "a") != fingerprint_model(tmp_path / "b")
 
 
 def test_a_model_for_another_encoder_is_refused_before_the_work_begins(tmp_path: Path) -> None:
