@@ -75,7 +75,7 @@ cluster: setup ## the tests that start a Ray cluster
 demo: setup ## sample catalogue -> reindex -> serve -> five queries, then serves until Ctrl-C (ONCE=1: stop after them)
 	$(PY) -m jobs.demo $(if $(filter-out 0,$(ONCE)),--once)
 
-bench: setup ## open-loop load against the sample catalogue; last line one JSON
+bench: setup ## load a running service, such as the demo: make bench ARGS="--url URL --clients 16"
 	$(PY) -m jobs.bench --config configs/local.yaml $(ARGS)
 
 lock: ## write requirements.lock anew from what .venv holds: change a version there with pip, test, then make lock

@@ -72,7 +72,7 @@ def _ranker(folder: str | None) -> tuple[Ranker, int]:
     ranker = OnnxRanker.load(folder)
     ranker.expect(FEATURES)
     description = json.loads((Path(folder) / DESCRIPTION_FILE).read_text(encoding="utf-8"))
-    return ranker, int(description["training"]["rounds"])
+    return ranker, int(description["training"]["rounds_used"])
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

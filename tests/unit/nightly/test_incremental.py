@@ -104,7 +104,7 @@ def test_a_night_without_any_change_makes_no_snapshot(settings: Settings, source
     assert summary["snapshot"] == second.snapshot_id == third.snapshot_id
     library = library_of(settings)
     assert len(library.ids()) == 2
-    assert library.store.list("runs") == ()
+    assert library.store.folders("runs") == ()
 
 
 async def test_many_nights_of_deltas_still_equal_one_build(
@@ -175,10 +175,10 @@ async def test_another_shard_count_reuses_vectors_and_builds_segments(
 
 def test_another_search_setting_carries_every_segment(source: Path, tmp_path: Path) -> None:
     run_night(settings_for(tmp_path, source))
-    changed = settings_for(tmp_path, source, index={"lexical": {"boosts": {"title": 1.0}}})
+    changed = settings_for(tmp_path, source, index={"dense": {"hnsw_ef_search": 99}})
     counts = run_night(changed)["counts"]
     assert (counts["embedded"], counts["fresh"]) == (0, 0)
-    assert live(changed).index.lexical.boosts == {"title": 1.0}
+    assert live(changed).index.dense.hnsw_ef_search == 99
     load(changed)
 
 
