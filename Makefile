@@ -1,6 +1,6 @@
 # The same targets for a person and for CI. Needs GNU make and Python 3.11 (3.12 also runs) with pip; nothing is compiled.
 .DEFAULT_GOAL := help
-.PHONY: help setup check test unit cluster demo bench lock clean
+.PHONY: help setup check test unit cluster demo bench swap models lock clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -77,6 +77,17 @@ demo: setup ## sample catalogue -> reindex -> serve -> five queries, then serves
 
 bench: setup ## load a running service, such as the demo: make bench ARGS="--url URL --clients 16"
 	$(PY) -m jobs.bench --config configs/local.yaml $(ARGS)
+
+swap: setup ## publish and roll back five times under load in both topologies; a table, last line one JSON
+	$(THREADS) $(PY) -m jobs.swap $(ARGS)
+
+models: setup ## train again what ships in platform/aisle/models, from the sample catalogue (about an hour)
+	$(PY) -c "from aisle.catalog.sample import write_sample; write_sample('.aisle/local/catalogue')"
+	$(PY) -m jobs.train_rewriter --config configs/local.yaml --out platform/aisle/models/rewriter --minutes 45
+	$(PY) -m jobs.reindex --config configs/local.yaml --set ranker.model=fused --set relevance.model=cosine
+	$(PY) -m jobs.train_ranker --config configs/local.yaml --out platform/aisle/models/ranker
+	$(PY) -m jobs.train_relevance --config configs/local.yaml --ranker platform/aisle/models/ranker \
+	  --out platform/aisle/models/relevance
 
 lock: ## write requirements.lock anew from what .venv holds: change a version there with pip, test, then make lock
 	@set -eu; \
