@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
 from typing import Any
 
 from ray import serve
+from ray.exceptions import RayTaskError
 from ray.serve.handle import DeploymentHandle
 
 from aisle.config import Settings
@@ -24,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 GATEWAY = "Gateway"
 _PREPARE_LIMIT_S = 1800.0
-_ACTIVATE_LIMIT_S = 30.0
+_CALL_LIMIT_S = 30.0
 
 
 class Coordinator:
@@ -60,28 +62,35 @@ class Coordinator:
             await asyncio.sleep(self._settings.serving.poll_interval_s)
             try:
                 current = await asyncio.to_thread(self._library.current)
-                if current != self._active:
+                # Asked each time instead of remembered: a gateway that started during a switch may have missed it.
+                if set(await _everywhere(self._gateway(), "active")) != {current}:
                     await self._switch(current)
-                    self._active, self._problem = current, None
+                self._active, self._problem = current, None
             except AisleError as error:
                 self._report(str(error))
             except Exception as error:  # whatever Serve raises here must not end the polling
                 self._report(f"{type(error).__name__}: {error}")
 
     async def _switch(self, snapshot_id: str) -> None:
-        gateway = serve.get_deployment_handle(GATEWAY, self._application)
-        waiting = [
-            _everywhere(stage, "prepare", snapshot_id, _PREPARE_LIMIT_S)
-            for stage in (*self._stages, gateway)
-        ]
-        confirmed = await asyncio.gather(*waiting)
-        replicas = await _everywhere(gateway, "activate", snapshot_id, _ACTIVATE_LIMIT_S)
+        started = time.monotonic()
+        stages = [*self._stages, self._gateway()]
+        confirmed = await asyncio.gather(
+            *(
+                _everywhere(each, "prepare", snapshot_id, limit_s=_PREPARE_LIMIT_S)
+                for each in stages
+            )
+        )
+        replicas = await _everywhere(self._gateway(), "activate", snapshot_id)
         logger.info(
-            "switched to %s: %d replicas confirmed, %d gateways",
+            "switched to %s in %.1f s: %d replicas confirmed, %d gateways",
             snapshot_id,
+            time.monotonic() - started,
             sum(len(each) for each in confirmed),
             len(replicas),
         )
+
+    def _gateway(self) -> DeploymentHandle:
+        return serve.get_deployment_handle(GATEWAY, self._application)
 
     def _report(self, problem: str) -> None:
         if problem != self._problem:
@@ -90,10 +99,15 @@ class Coordinator:
 
 
 async def _everywhere(
-    handle: DeploymentHandle, method: str, snapshot_id: str, limit_s: float
+    handle: DeploymentHandle, method: str, *arguments: str, limit_s: float = _CALL_LIMIT_S
 ) -> list[Any]:
-    """Calls every running replica of a deployment; the first failure is raised."""
-    results: list[Any] = await handle.broadcast(method, snapshot_id).results_async(
-        timeout_s=limit_s
-    )
+    """Calls every running replica of a deployment; the first failure is raised, the library's as itself."""
+    try:
+        results: list[Any] = await handle.broadcast(method, *arguments).results_async(
+            timeout_s=limit_s
+        )
+    except RayTaskError as error:
+        if isinstance(error.cause, AisleError):
+            raise error.cause from error
+        raise
     return results

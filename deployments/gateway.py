@@ -1,33 +1,24 @@
-"""The gateway: HTTP in, one pipeline over one snapshot, HTTP out.
-
-In `fused` its process also retrieves, ranks and filters; in `split` the same pipeline runs over remote stages. Nothing
-else differs, which is what keeps both equal to `aisle.pipeline`.
-"""
+"""The gateway: HTTP in, the live pipeline, HTTP out; and the switch from one snapshot to the next."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import Query as Parameter
 from fastapi import Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import ValidationError
-from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from aisle.config import Settings
-from aisle.local import local_pipeline
-from aisle.pipeline import Pipeline
+from aisle.errors import StageError
 from aisle.schema import MAX_K, MAX_QUERY_CHARS, MAX_REACH, SearchRequest, SearchResponse, Sort
-from aisle.snapshot import LoadedSnapshot, Parts
-from aisle.stages import Deadline, Rewriter
+from aisle.stages import Deadline
 from deployments.http import invalid_fields, json_response, make_app, problem, request_id
-from deployments.remote import RemoteRetriever, RemoteRewriter, RemoteScorer
-from deployments.residents import Residents
+from deployments.live import Live
+from deployments.remote import answer
 
 app = make_app()
 
@@ -43,76 +34,32 @@ class Gateway:
         ranker: DeploymentHandle | None = None,
         coordinator: DeploymentHandle | None = None,
     ) -> None:
-        """Loads the live snapshot's parts; with `shards` and `ranker` the topology is `split`, else `fused`."""
+        """Loads the live snapshot; the coordinator is bound here, because Serve starts only what its ingress names."""
         self._settings = settings
-        self._pool = ThreadPoolExecutor(
-            max_workers=settings.serving.threads, thread_name_prefix="search"
-        )
-        split = ranker is not None
-        parts = Parts.QUERY | Parts.DOCUMENTS if split else Parts.ALL
-        self._residents = Residents(settings, parts)
-        self._rewriter, self._shards, self._ranker = rewriter, shards, ranker
+        self._live = Live(settings, rewriter, shards, ranker)
         self._coordinator = coordinator
-        self._pipeline = self._compose(self._residents.load(self._residents.current_id()))
-        batched: Any = self._answer  # Serve's decorator adds setters that its types do not show
-        batched.set_max_batch_size(settings.serving.batch_max)
-        batched.set_batch_wait_timeout_s(settings.serving.batch_wait_ms / 1000)
-
-    def _compose(self, snapshot: LoadedSnapshot) -> Pipeline:
-        settings = self._settings
-        rewriter: Rewriter | None = None
-        model = snapshot.manifest.models.get("rewriter")
-        if self._rewriter is not None and model is not None:
-            rewriter = RemoteRewriter(self._rewriter, model.fingerprint)
-        if self._ranker is None:
-            return local_pipeline(snapshot, settings, rewriter, self._in_thread)
-        return Pipeline(
-            snapshot,
-            RemoteRetriever(self._shards, settings.index.shards),
-            RemoteScorer(self._ranker),
-            rewriter,
-            settings.retrieval,
-            settings.rewriter.budget_ms,
-            self._in_thread,
-        )
-
-    async def _in_thread(self, work: Callable[[], Any]) -> Any:
-        """Keeps blocking work off the event loop, which also routes and answers health checks."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
     async def prepare(self, snapshot_id: str) -> str:
         """Loads a snapshot beside the live one: the first phase of a switch."""
-        await asyncio.to_thread(self._residents.load, snapshot_id)
+        await self._live.load(snapshot_id)
         return snapshot_id
 
     async def activate(self, snapshot_id: str) -> str:
         """Switches to a loaded snapshot; requests under way finish on the one that they began with."""
-        if snapshot_id != self._pipeline.snapshot.snapshot_id:
-            self._pipeline = self._compose(self._residents.held(snapshot_id))
+        self._live.switch(snapshot_id)
         return snapshot_id
 
-    async def search(self, request: SearchRequest, identity: str) -> SearchResponse:
-        """Answers one request; those that arrive together share a pass."""
-        serving = self._settings.serving
-        timeout_ms = min(request.timeout_ms or serving.default_timeout_ms, serving.max_timeout_ms)
-        deadline = Deadline.after(timeout_ms / 1000)
-        answer: SearchResponse = await self._answer((request, deadline, identity))
-        return answer
+    async def active(self) -> str:
+        """The snapshot that this replica answers from."""
+        return self._live.snapshot.snapshot_id
 
-    @serve.batch(max_batch_size=8, batch_wait_timeout_s=0.0)
-    async def _answer(
-        self, asked: list[tuple[SearchRequest, Deadline, str]]
-    ) -> list[SearchResponse]:
-        earliest = min((deadline for _, deadline, _ in asked), key=lambda each: each.at_s)
-        requests = [request for request, _, _ in asked]
-        return await self._pipeline.search(
-            requests, earliest, [identity for _, _, identity in asked]
-        )
+    async def _search(self, request: Request, body: SearchRequest) -> Response:
+        return json_response(await self._live.search(body, request_id(request)))
 
     @app.post("/v1/search", response_model=SearchResponse, summary="Search")
     async def post_search(self, request: Request, body: SearchRequest) -> Response:
         """Searches one snapshot; an empty page is a legitimate answer and says why."""
-        return json_response(await self.search(body, request_id(request)))
+        return await self._search(request, body)
 
     @app.get("/v1/search", response_model=SearchResponse, summary="Search by URL")
     async def get_search(
@@ -153,20 +100,19 @@ class Gateway:
             )
         except ValidationError as error:
             return invalid_fields(error)
-        return json_response(await self.search(body, request_id(request)))
+        return await self._search(request, body)
 
     @app.get("/v1/snapshot", summary="What is being served")
     async def get_snapshot(self) -> JSONResponse:
-        """The live snapshot's manifest without its files."""
-        manifest = self._pipeline.snapshot.manifest
+        """The live snapshot's manifest without its files, and whether every gateway has come to what is published."""
+        manifest = self._live.snapshot.manifest
         served = manifest.model_dump(mode="json", exclude={"files", "embeddings"})
-        return JSONResponse(
-            {
-                **served,
-                "topology": self._settings.serving.topology,
-                "resident": list(self._residents),
-            }
-        )
+        own: dict[str, Any] = {
+            "topology": self._settings.serving.topology,
+            "resident": list(self._live.residents),
+            "rollout": await self._rollout(),
+        }
+        return JSONResponse(served | own)
 
     @app.get("/healthz", summary="Alive")
     async def get_health(self) -> JSONResponse:
@@ -176,4 +122,16 @@ class Gateway:
     @app.get("/readyz", summary="Ready to answer")
     async def get_ready(self) -> JSONResponse:
         """200 once a snapshot is loaded; a replica that is not there yet gets no traffic."""
-        return JSONResponse({"status": "ready", "snapshot": self._pipeline.snapshot.snapshot_id})
+        return JSONResponse({"status": "ready", "snapshot": self._live.snapshot.snapshot_id})
+
+    async def _rollout(self) -> dict[str, str | None] | None:
+        """What the coordinator says; none where it does not answer, which is no reason not to answer ourselves."""
+        if self._coordinator is None:
+            return None
+        try:
+            status: dict[str, str | None] = await answer(
+                self._coordinator.status.remote, Deadline.after(1.0), "coordinator"
+            )
+        except StageError:
+            return None
+        return status

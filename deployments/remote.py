@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,10 @@ from aisle.retrieve.merge import merge
 from aisle.retrieve.query import RetrievalQuery
 from aisle.stages import Deadline, Retrieved, Rewrite, ScoreBatch, Scores
 
+_FIRST_PAUSE_S = 0.02
+_LONGEST_PAUSE_S = 0.2
+_MOST_REPLACEMENTS = 3
+
 
 class RemoteRewriter:
     """The rewriter's deployment as a `Rewriter`."""
@@ -30,7 +35,7 @@ class RemoteRewriter:
     async def rewrite(self, queries: Sequence[str], deadline: Deadline) -> list[Rewrite]:
         """See `aisle.stages.Rewriter`."""
         rewrites: list[Rewrite] = await answer(
-            self._handle.rewrite.remote(self._fingerprint, list(queries), deadline),
+            lambda: self._handle.rewrite.remote(self._fingerprint, list(queries), deadline),
             deadline,
             "rewrite",
         )
@@ -46,7 +51,7 @@ class RemoteScorer:
     async def score(self, snapshot_id: str, batch: ScoreBatch, deadline: Deadline) -> Scores:
         """See `aisle.stages.Scorer`."""
         scores: Scores = await answer(
-            self._handle.score.remote(snapshot_id, batch, deadline), deadline, "rank"
+            lambda: self._handle.score.remote(snapshot_id, batch, deadline), deadline, "rank"
         )
         return scores
 
@@ -64,7 +69,7 @@ class RemoteRetriever:
         """See `aisle.stages.Retriever`."""
         calls = [
             answer(
-                group.search.remote(snapshot_id, list(queries), deadline),
+                partial(group.search.remote, snapshot_id, list(queries), deadline),
                 deadline,
                 f"shard group {i}",
             )
@@ -102,7 +107,7 @@ class RemoteRetriever:
         """See `aisle.stages.Retriever`; a group that does not answer fails the call."""
         calls = [
             answer(
-                group.score_pairs.remote(snapshot_id, list(queries), list(product_ids)),
+                partial(group.score_pairs.remote, snapshot_id, list(queries), list(product_ids)),
                 deadline,
                 f"shard group {i}",
             )
@@ -112,16 +117,38 @@ class RemoteRetriever:
         return [Candidates.concatenate([each[q] for each in found]) for q in range(len(queries))]
 
 
-async def answer(response: Any, deadline: Deadline, stage: str) -> Any:
-    """Awaits a handle's response within the deadline; Serve's errors become the library's.
+class _ReplicaGone(StageError):
+    """The replica died before it answered."""
+
+
+async def answer(call: Callable[[], Any], deadline: Deadline, stage: str) -> Any:
+    """Calls a handle and awaits its response within the deadline; Serve's errors become the library's.
+
+    What a stage does is repeatable, so two failures are tried again while there is time: a replica that died, a few
+    times, since Serve may route to it until it has noticed; and one that does not hold the snapshot yet, since it loads
+    it.
 
     Raises:
         DeadlineExceeded: it did not come in time; the call is cancelled.
+        SnapshotNotHeld: no replica that was tried held the snapshot before the deadline.
         Overloaded: the stage's queue is full.
-        StageError: the replica died or is not there.
+        StageError: the replicas died or are not there.
     """
+    pause_s, deaths = _FIRST_PAUSE_S, 0
+    while True:
+        try:
+            return await _once(call, deadline, stage)
+        except (SnapshotNotHeld, _ReplicaGone) as error:
+            deaths += isinstance(error, _ReplicaGone)
+            if deaths > _MOST_REPLACEMENTS or deadline.remaining_s() <= pause_s:
+                raise
+        await asyncio.sleep(pause_s)
+        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+
+async def _once(call: Callable[[], Any], deadline: Deadline, stage: str) -> Any:
     try:
-        return await asyncio.wait_for(_result(response), max(deadline.remaining_s(), 0.001))
+        return await asyncio.wait_for(_result(call), max(deadline.remaining_s(), 0.001))
     except TimeoutError as error:
         raise DeadlineExceeded(f"{stage}: no answer within the deadline") from error
     except BackPressureError as error:
@@ -131,8 +158,8 @@ async def answer(response: Any, deadline: Deadline, stage: str) -> Any:
             raise error.cause from error
         raise StageError(f"{stage}: failed: {error.cause or error}") from error
     except (RayActorError, DeploymentUnavailableError, RayServeException) as error:
-        raise StageError(f"{stage}: its replica is gone: {error}") from error
+        raise _ReplicaGone(f"{stage}: its replica is gone: {error}") from error
 
 
-async def _result(response: Any) -> Any:
-    return await response
+async def _result(call: Callable[[], Any]) -> Any:
+    return await call()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -16,9 +17,9 @@ logger = logging.getLogger(__name__)
 
 
 class Residents(Mapping[str, LoadedSnapshot]):
-    """Loaded snapshots by id, least recently asked for first.
+    """Loaded snapshots by id. Loading blocks and belongs in a thread; reading never waits for it.
 
-    Loading blocks and belongs in a thread; reading never waits for it.
+    The one that nobody asked for the longest makes room, so the live one stays whatever was loaded beside it.
     """
 
     def __init__(
@@ -29,6 +30,7 @@ class Residents(Mapping[str, LoadedSnapshot]):
         self._shards = shards
         self._library = Library(Store.open(settings.store, settings.store_options))
         self._loaded: dict[str, LoadedSnapshot] = {}
+        self._asked_s: dict[str, float] = {}
         self._lock = threading.Lock()
         self._on_demand: set[str] = set()
 
@@ -39,23 +41,18 @@ class Residents(Mapping[str, LoadedSnapshot]):
     def load(self, snapshot_id: str) -> LoadedSnapshot:
         """Holds a snapshot; the one not asked for the longest goes first where there is no room for another."""
         with self._lock:
-            held = dict(self._loaded)
-            loaded = held.pop(snapshot_id, None)
-            if loaded is None:
+            if snapshot_id not in self._loaded:
                 manifest = self._library.manifest(snapshot_id)
-                while len(held) >= self._settings.serving.resident_snapshots:
-                    oldest = next(iter(held))
-                    logger.info("dropping snapshot %s", oldest)
-                    del held[oldest]
-                    self._loaded = dict(held)
+                self._make_room()
                 loaded = LoadedSnapshot.load(
                     self._library, manifest, self._settings, self._parts, self._shards
                 )
                 loaded.warm_up()
                 logger.info("loaded snapshot %s", snapshot_id)
-            # A new dict instead of a changed one: readers in other threads see the old or the new, never half.
-            self._loaded = {**held, snapshot_id: loaded}
-            return loaded
+                # A new dict instead of a changed one: readers in other threads see the old or the new, never half.
+                self._loaded = {**self._loaded, snapshot_id: loaded}
+            self._asked_s[snapshot_id] = time.monotonic()
+            return self._loaded[snapshot_id]
 
     def held(self, snapshot_id: str) -> LoadedSnapshot:
         """A loaded snapshot. One that is not loaded is fetched in the background, so that a later try finds it.
@@ -63,6 +60,7 @@ class Residents(Mapping[str, LoadedSnapshot]):
         Raises:
             SnapshotNotHeld: it is not loaded now.
         """
+        self._asked_s[snapshot_id] = time.monotonic()
         try:
             return self._loaded[snapshot_id]
         except KeyError:
@@ -81,6 +79,15 @@ class Residents(Mapping[str, LoadedSnapshot]):
         root = self._library.fetch(manifest, [f"models/{role}/"], cache)
         entry = manifest.models[role]
         return entry.fingerprint, root / entry.owner / "models" / role
+
+    def _make_room(self) -> None:
+        held = dict(self._loaded)
+        while len(held) >= self._settings.serving.resident_snapshots:
+            oldest = min(held, key=lambda each: self._asked_s.get(each, 0.0))
+            logger.info("dropping snapshot %s", oldest)
+            del held[oldest]
+        self._loaded = held
+        self._asked_s = {each: self._asked_s.get(each, 0.0) for each in held}
 
     def _load_soon(self, snapshot_id: str) -> None:
         if snapshot_id in self._on_demand:

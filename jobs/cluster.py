@@ -191,6 +191,9 @@ def _server_env(
         "DASHBOARD_METRIC_PORT": str(ports["dashboard-metrics"]),
         "RAY_SERVE_ENABLE_HA_PROXY": str(int(fast_serve)),
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": str(int(fast_serve)),
+        # For load balancers that learn late that a replica leaves; here HAProxy is told by Serve, and the default of
+        # 30 s would be spent on each gateway of a redeployment, one after the other.
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "5",
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(ports["fallback-http"]),
         "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(ports["fallback-grpc"]),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(ports["haproxy-stats"]),

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from aisle.config import Settings, load
-from aisle.errors import AisleError, ConfigError
+from aisle.errors import AisleError, ConfigError, GateBreached
 
 Arguments = argparse.Namespace
 Work = Callable[[Settings, Arguments], dict[str, Any]]
@@ -87,4 +87,7 @@ def main(
 
 def _failure(error: AisleError) -> dict[str, Any]:
     print(f"{type(error).__name__}: {error}", file=sys.stderr)
-    return {"error": type(error).__name__, "message": str(error)}
+    failure: dict[str, Any] = {"error": type(error).__name__, "message": str(error)}
+    if isinstance(error, GateBreached):
+        failure["breaches"] = list(error.breaches)
+    return failure

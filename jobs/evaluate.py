@@ -17,13 +17,13 @@ import sys
 from typing import Any
 
 import fsspec
-import numpy as np
 import pyarrow as pa
 
 from aisle.config import Settings
 from aisle.errors import JudgmentError
-from aisle.evaluation import Judgments, mean_interval, paired_difference
+from aisle.evaluation import Judgments
 from aisle.evaluation.measure import Measured, judged_pairs, measure, text_table
+from aisle.evaluation.report import report_of
 from aisle.evaluation.systems import System, ladder
 from aisle.snapshot import Library, Manifest
 from aisle.store import Store
@@ -40,7 +40,7 @@ def run(settings: Settings, arguments: argparse.Namespace) -> dict[str, Any]:
     with cluster(settings.ray):
         rows = measure_systems(settings, manifest, judgments, ladder(settings))
     print(text_table(rows), file=sys.stderr)
-    report = report_of(rows, judgments, manifest)
+    report = report_of(rows, judgments, manifest.snapshot_id)
     if arguments.out:
         with fsspec.open(arguments.out, "w") as sink:
             json.dump(report, sink, indent=1)
@@ -85,37 +85,6 @@ def measure_systems(
             measure(system.name, judgments, found, search.pairs(pairs), filtered=system.rank)
         )
     return measured
-
-
-def report_of(rows: list[Measured], judgments: Judgments, manifest: Manifest) -> dict[str, Any]:
-    """The report as JSON: means, intervals, and each row's difference to the row above."""
-    systems = []
-    for above, row in zip([None, *rows], rows, strict=False):
-        entry: dict[str, Any] = {
-            "system": row.name,
-            **{k: round(v, 5) for k, v in row.means().items()},
-        }
-        for name, values in row.per_query.items():
-            if np.isfinite(values).any():
-                interval = mean_interval(values, seed=0)
-                entry[f"{name}_interval"] = [round(interval.low, 4), round(interval.high, 4)]
-            if above is not None and np.isfinite(values - above.per_query[name]).any():
-                gain = paired_difference(values, above.per_query[name], seed=0)
-                entry[f"{name}_gain"] = [
-                    round(gain.mean, 4),
-                    round(gain.low, 4),
-                    round(gain.high, 4),
-                ]
-        systems.append(entry)
-    return {
-        "snapshot": manifest.snapshot_id,
-        "queries": len(judgments.queries),
-        "measured_queries": len(judgments.measurable().queries),
-        "pairs": len(judgments),
-        "relevant_from": judgments.relevant_from,
-        "lowest_grade": judgments.lowest_grade,
-        "systems": systems,
-    }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from aisle.config import Settings
 from aisle.errors import SnapshotError
 from aisle.nightly.publish import publish
+from aisle.nightly.report import broken_rules, read_report
 from aisle.snapshot import Library
 from aisle.store import Store
 from jobs import command
@@ -32,12 +33,18 @@ def _predecessor(library: Library, live: str) -> str:
         parent = library.manifest(live).parent
         if parent in known:
             return str(parent)
-    before = [each for each in known if each < live]
+    before = [each for each in known if each < live and not _refused(library, each)]
     if not before:
         raise SnapshotError(
             f"{live} has no predecessor in {library.store.url}; name one with --snapshot: {known}"
         )
     return before[-1]
+
+
+def _refused(library: Library, snapshot_id: str) -> bool:
+    """Did the gate refuse it, so that it was never live?"""
+    manifest = library.manifest(snapshot_id)
+    return not manifest.forced and bool(broken_rules(read_report(library.store, manifest)))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -67,9 +67,13 @@ def deploy(
 
 
 def status(env: Mapping[str, str]) -> dict[str, Any]:
-    """The application's state as Serve reports it; empty where it is not deployed."""
-    printed = yaml.safe_load(_serve(env, "status")) or {}
-    found: dict[str, Any] = (printed.get("applications") or {}).get(APPLICATION, {})
+    """The application as Serve's REST API reports it, replicas with their pids; empty where it is not deployed."""
+    request = urllib.request.Request(f"{env['RAY_DASHBOARD_ADDRESS']}/api/serve/applications/")
+    if token := env.get("RAY_AUTH_TOKEN"):
+        request.add_header("Authorization", f"Bearer {token}")
+    with urllib.request.urlopen(request, timeout=30) as response:
+        applications: dict[str, Any] = json.load(response)["applications"]
+    found: dict[str, Any] = applications.get(APPLICATION, {})
     return found
 
 

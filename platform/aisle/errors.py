@@ -7,12 +7,14 @@
     ├── ModelError              a model file is missing, damaged or does not fit the others
     ├── StoreError              the store cannot be reached, read or written; a retry may help
     │   ├── StoreReadOnly       this kind of store cannot publish; a retry does not help
-    │   └── PointerMoved        CURRENT changed between read and write; read again, then decide
+    │   ├── PointerMoved        CURRENT changed between read and write; read again, then decide
+    │   └── LeaseHeld           another run holds the lease; wait for it, or until it expires
     ├── SnapshotError           a snapshot is missing, damaged or of another format
     │   └── SnapshotNotHeld     a stage was asked for a snapshot that it has not loaded
     ├── RequestError            a search request is wrong (HTTP 400); carries the offending field
     ├── JudgmentError           judgments cannot be read or measure nothing
     ├── JobFailed               a job ended without doing its work; the message says which step
+    │   └── GateBreached        a candidate broke a rule of the gate; CURRENT stays, the message says which
     └── StageError              a stage could not answer
         ├── DeadlineExceeded    the time budget ran out before the stage answered
         └── Overloaded          refused at the door (HTTP 429 or 503); retry after the stated seconds
@@ -56,6 +58,10 @@ class PointerMoved(StoreError):
     """CURRENT no longer holds the value the caller read. Someone else published: read again, then decide."""
 
 
+class LeaseHeld(StoreError):
+    """Another run holds the lease, or has taken over this one's. Nothing of the live snapshot was touched."""
+
+
 class SnapshotError(AisleError):
     """A snapshot is missing, damaged (a file's sha256 differs from the manifest) or of an unknown format."""
 
@@ -87,6 +93,23 @@ class JudgmentError(AisleError):
 
 class JobFailed(AisleError):
     """A job's step failed after its retries; what earlier steps wrote is kept for the next run."""
+
+
+class GateBreached(JobFailed):
+    """A candidate lost more than the gate allows. It is complete, but CURRENT stays as it is; a retry does not help.
+
+    Args:
+        message: each broken rule with both values and the worst queries.
+        breaches: the same as plain JSON.
+    """
+
+    def __init__(self, message: str, breaches: tuple[dict[str, object], ...] = ()) -> None:
+        super().__init__(message, breaches)
+        self.message = message
+        self.breaches = breaches
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class StageError(AisleError):

@@ -281,6 +281,7 @@ class Pipeline:
             batch = ScoreBatch(
                 features=np.concatenate([candidates.features for candidates, _, _ in fused]),
                 cosine=np.concatenate([candidates.cosine for candidates, _, _ in fused]),
+                fused=np.concatenate([scored for _, scored, _ in fused]),
                 query_index=np.repeat(np.arange(len(queries)), sizes),
                 query_vectors=np.stack([query.vector for query in queries]),
             )

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 
 from aisle.errors import SnapshotNotHeld
+from aisle.rank.onnx import FusedRanker
 from aisle.stages import Deadline, Ranker, RelevanceFilter, RunBlocking, ScoreBatch, Scores, inline
 
 
@@ -30,13 +31,17 @@ class LocalScorer:
 
 
 def score_with(ranker: Ranker, relevance: RelevanceFilter, batch: ScoreBatch) -> Scores:
-    """Runs both models over a batch and times each."""
+    """Runs both models over a batch and times each.
+
+    The relevance map reads the ranker's score. Without a trained ranker that is the weighted fusion, comparable between
+    queries, also where reciprocal ranks, which are not, give the order.
+    """
     started = time.perf_counter()
     score = ranker.score(batch.features)
     ranked = time.perf_counter()
     probability = relevance.relevance(batch.query_vectors, batch.query_index, batch.cosine, score)
     return Scores(
-        score=score,
+        score=batch.fused if isinstance(ranker, FusedRanker) else score,
         relevance=probability,
         threshold=relevance.threshold,
         rank_ms=(ranked - started) * 1000,

@@ -159,6 +159,8 @@ class ScoreBatch:
     """(n, f)."""
     cosine: NDArray[np.float32]
     """(n,)."""
+    fused: NDArray[np.float32]
+    """(n,) by the configured fusion: the order where no ranker is served."""
     query_index: NDArray[np.int64]
     """(n,) ascending."""
     query_vectors: NDArray[np.float32]

@@ -21,7 +21,8 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from aisle.catalog import ColumnMap, plan_units, read_unit, source_fingerprint
-from aisle.errors import CatalogError, PointerMoved, SnapshotError, StoreError
+from aisle.errors import CatalogError, LeaseHeld, PointerMoved, SnapshotError, StoreError
+from aisle.nightly.lease import Lease
 from aisle.store import ABSENT, Pointer, Retry, Store, sha256_of
 
 QUICK = Retry(budget_s=10.0, first_wait_s=0.01, max_wait_s=0.1)
@@ -290,3 +291,17 @@ def test_a_catalogue_is_read_from_s3_and_a_replaced_file_is_noticed(
     assert source_fingerprint(units[0], server.options()) != before
     with pytest.raises(CatalogError, match=r"s3://.*in/gone.csv: not found"):
         plan_units(f"{store.url}/in/gone.csv", server.options())
+
+
+def test_the_lease_on_s3_has_one_holder_and_its_tokens_rise(store: Store) -> None:
+    lease = Lease.acquire(store, ttl_s=60)
+    lease.name_run("shop-0123456789ab")
+    lease.renew()
+    with pytest.raises(LeaseHeld, match=r"for run shop-0123456789ab \(token 1\)"):
+        Lease.acquire(store, ttl_s=60)
+    late = Lease.acquire(store, ttl_s=60, clock=lambda: time.time() + 61)
+    assert late.token == 2
+    with pytest.raises(LeaseHeld, match="token 2"):
+        lease.renew()
+    late.release()
+    assert Lease.acquire(store, ttl_s=60).token == 3

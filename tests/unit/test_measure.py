@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from aisle.batch import ABSENT_SCORE, PAIRS_SCHEMA, RESULT_SCHEMA
 from aisle.config import Settings
 from aisle.evaluation import Judgments
 from aisle.evaluation.measure import judged_pairs, measure, text_table
+from aisle.evaluation.report import fingerprint, pairing_of
 from aisle.evaluation.systems import DENSE, FULL, HYBRID, LEXICAL, REWRITE, ladder
 from tests.shop import settings_for
 
@@ -131,3 +133,30 @@ def test_the_ladder_has_only_stages_that_the_environment_has() -> None:
     without = ladder(settings_for(Path("nowhere"), "p.parquet"))
     assert [each.rewrite for each in without] == [False] * 4
     assert without[-1].rank
+
+
+def test_a_report_keeps_what_pairing_two_nights_needs(
+    judgments: Judgments, found: pa.Table, pairs: pa.Table
+) -> None:
+    kept = pairing_of(measure("full", judgments, found, pairs, filtered=True), judgments)
+    per_query = kept["per_query"]
+    assert per_query["queries"] == ["a", "b", "c"]
+    assert per_query["recall@100"] == [1.0, 0.0, None]  # `c` is not measured
+    assert per_query["zero_results"] == [0.0, 1.0, 1.0]
+    assert json.loads(json.dumps(kept)) == kept
+
+
+def test_judgments_have_the_same_fingerprint_until_something_changes(judgments: Judgments) -> None:
+    def made(grade: float = 0.0, relevant_from: float = 2) -> str:
+        return fingerprint(
+            Judgments.from_columns(
+                ["a", "a", "a", "b", "b", "c"],
+                ["p1", "p2", "p3", "p1", "p4", "p5"],
+                np.array([3.0, 2.0, 0.0, 2.0, 0.0, grade]),
+                relevant_from=relevant_from,
+                lowest_grade=0,
+            )
+        )
+
+    assert made() == fingerprint(judgments)
+    assert len({made(), made(grade=1.0), made(relevant_from=3)}) == 3

@@ -6,6 +6,7 @@ unknown key fails, and the message names the file, the key, the value and what i
 """
 
 from aisle.config.load import load
+from aisle.config.nightly import GateConfig, NightlyConfig
 from aisle.config.sections import (
     CatalogConfig,
     DenseConfig,
@@ -29,8 +30,10 @@ __all__ = [
     "DenseConfig",
     "EncoderConfig",
     "EvaluationConfig",
+    "GateConfig",
     "IndexConfig",
     "LexicalConfig",
+    "NightlyConfig",
     "RankerConfig",
     "RayConfig",
     "RelevanceConfig",

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
+from aisle.config.nightly import GateConfig, NightlyConfig
 from aisle.config.sections import (
     CatalogConfig,
     EncoderConfig,
@@ -49,6 +50,8 @@ class Settings(Section):
     ranker: RankerConfig = RankerConfig()
     relevance: RelevanceConfig = RelevanceConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    gate: GateConfig = GateConfig()
+    nightly: NightlyConfig = NightlyConfig()
     serving: ServingConfig = ServingConfig()
     ray: RayConfig = RayConfig()
 

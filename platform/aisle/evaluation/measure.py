@@ -28,7 +28,13 @@ class Measured:
     per_query: dict[str, Floats]
     pairs: PairMeasures | None
     """Of `relevance` over all judged pairs; none where the system has no relevance."""
-    zero_result_fraction: float
+    zero_results: Floats
+    """(q,) 1 where a query's page is empty, else 0; every query counts."""
+
+    @property
+    def zero_result_fraction(self) -> float:
+        """Share of queries with an empty page."""
+        return float(self.zero_results.mean()) if len(self.zero_results) else 0.0
 
     def means(self) -> dict[str, float]:
         """Each measure's mean over the queries for which it is defined."""
@@ -92,8 +98,7 @@ def measure(
     measured = None
     if filtered and known.any():
         measured = measure_pairs(relevance[known].astype(np.float64), judgments.relevant[known])
-    zero = float(np.mean(page.kept == 0)) if len(judgments) else 0.0
-    return Measured(name, per_query, measured, zero)
+    return Measured(name, per_query, measured, (page.kept == 0).astype(np.float64))
 
 
 def text_table(rows: list[Measured]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from aisle.errors import PointerMoved, SnapshotError, StoreReadOnly
 from aisle.snapshot import CURRENT, Library
@@ -12,13 +13,21 @@ from aisle.store.store import S3
 logger = logging.getLogger(__name__)
 
 
-def publish(library: Library, snapshot_id: str, *, expected: str | None) -> str | None:
+def publish(
+    library: Library,
+    snapshot_id: str,
+    *,
+    expected: str | None,
+    fence: Callable[[], None] | None = None,
+) -> str | None:
     """Makes a snapshot the live one.
 
     Args:
         library: where it lies.
         snapshot_id: a complete snapshot.
         expected: the snapshot that the caller believes to be live, none for a first one.
+        fence: called last of all; raises where the caller's lease is not its own any more. CURRENT has been read by
+            then, so a run that takes the lease over and publishes after this call makes the swap fail.
 
     Returns:
         The snapshot that was live before.
@@ -26,6 +35,7 @@ def publish(library: Library, snapshot_id: str, *, expected: str | None) -> str 
     Raises:
         SnapshotError: the snapshot is incomplete.
         PointerMoved: another one was published since; nothing was changed.
+        LeaseHeld: by `fence`; nothing was changed.
         StoreReadOnly: this kind of store cannot publish.
     """
     require_publishable(library.store)
@@ -52,6 +62,8 @@ def publish(library: Library, snapshot_id: str, *, expected: str | None) -> str 
             f"{library.store.url}/{CURRENT}: is {live}, expected {expected}; someone else published meanwhile. "
             f"{snapshot_id} is complete: look at both, then python -m jobs.publish --snapshot {snapshot_id}"
         )
+    if fence is not None:
+        fence()
     pointer.swap(CURRENT, before.version, snapshot_id.encode())
     logger.info("published", extra={"snapshot": snapshot_id, "before": live})
     return live

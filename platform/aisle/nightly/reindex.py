@@ -11,7 +11,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,21 +22,20 @@ from aisle.embed import open_encoder
 from aisle.nightly.assemble import assemble, complete, is_unchanged, name_snapshot, with_file
 from aisle.nightly.embed import embed
 from aisle.nightly.index import index
+from aisle.nightly.lease import Lease, held
 from aisle.nightly.models import Model, check_fit, choose_models
 from aisle.nightly.parent import Parent
 from aisle.nightly.publish import live_or_none, publish, require_publishable
 from aisle.nightly.read import plan, read
+from aisle.nightly.report import REPORT, Judge, brief, judged, refusal
 from aisle.nightly.rows import rows
 from aisle.nightly.run import Item, Mapper, Progress, Run
-from aisle.snapshot import Library, Manifest
+from aisle.snapshot import Library
 from aisle.store import Store
 
 logger = logging.getLogger(__name__)
 
 STEPS = ("read", "rows", "embed", "index", "evaluate", "publish")
-
-Judge = Callable[[Manifest], dict[str, Any] | None]
-"""Measures a candidate; none where the environment names no judgments."""
 
 
 @dataclass
@@ -65,15 +64,31 @@ class Night:
     progress: Progress | None = None
     steps: Steps = field(default_factory=Steps)
 
-    def run(self, *, until: str = "publish", fresh: bool = False) -> dict[str, Any]:
+    def run(
+        self, *, until: str = "publish", fresh: bool = False, force: bool = False
+    ) -> dict[str, Any]:
         """Does every step up to `until` that is not done yet, and says what happened.
 
         A night after which nothing is different ends early: the summary says `unchanged`, and no snapshot is made.
+
+        Args:
+            until: the last step.
+            fresh: forget an unfinished run.
+            force: publish although rules of the gate are broken.
+
+        Raises:
+            LeaseHeld: another run is at work in this store.
+            GateBreached: the candidate is complete but not published.
         """
+        store = Store.open(self.settings.store, self.settings.store_options)
+        require_publishable(store)  # what cannot swap can neither publish nor hold a lease
+        with held(store, self.settings.nightly) as lease:
+            return self._run(store, lease, until=until, fresh=fresh, force=force)
+
+    def _run(
+        self, store: Store, lease: Lease, *, until: str, fresh: bool, force: bool
+    ) -> dict[str, Any]:
         settings, steps = self.settings, self.steps
-        store = Store.open(settings.store, settings.store_options)
-        if until == "publish":
-            require_publishable(store)
         library = Library(store)
         parent_id = live_or_none(library)
         with steps.timed("models"):
@@ -84,14 +99,16 @@ class Night:
         parent = Parent.open(store, parent_id, settings, encoder.fingerprint)
         parts = plan(settings.catalog)
         run, started_at = open_run(store, settings, parent_id, models, parts, fresh=fresh)
+        lease.name_run(run.run_id)
+        progress = self._guarded(lease)
         summary: dict[str, Any] = {"run": run.run_id, "parent": parent_id}
         with steps.timed("read"):
-            read_results = read(run, self.mapper, parts, self.progress)
+            read_results = read(run, self.mapper, parts, progress)
         if until == "read":
             return self._summary(summary, rows=sum(each["rows"] for each in read_results))
         with steps.timed("rows"):
             row_results = rows(
-                run, self.mapper, read_results, parent_id, encoder.fingerprint, self.progress
+                run, self.mapper, read_results, parent_id, encoder.fingerprint, progress
             )
         if until == "rows":
             return self._summary(summary, products=sum(each["products"] for each in row_results))
@@ -100,7 +117,7 @@ class Night:
             forget_runs(store, settings.name)
             return self._summary(summary, snapshot=parent_id, unchanged=True, published=False)
         with steps.timed("embed"):
-            embedded = embed(run, self.mapper, row_results, encoder.fingerprint, self.progress)
+            embedded = embed(run, self.mapper, row_results, encoder.fingerprint, progress)
         if until == "embed":
             return self._summary(summary, embedded=sum(each["rows"] for each in embedded))
         snapshot_id = name_snapshot(started_at, row_results, models, settings.index_hash())
@@ -114,7 +131,7 @@ class Night:
                 parent_id=parent_id,
                 vectors=encoder.fingerprint,
                 dimension=encoder.dimension,
-                progress=self.progress,
+                progress=progress,
             )
             candidate = assemble(
                 run,
@@ -131,18 +148,33 @@ class Night:
         if until == "index":
             return self._summary(summary)
         with steps.timed("evaluate"):
-            report = self.judge(candidate)
-            candidate = with_file(
-                run, candidate, "report.json", _json(report or {"skipped": "no judgments"})
+            report, broken = judged(store, candidate, parent.manifest, self.judge, settings.gate)
+            candidate = with_file(run, candidate, REPORT, _json(report))
+        if force:
+            candidate = candidate.model_copy(
+                update={"forced": tuple(breach.rule for breach in broken)}
             )
+        lease.require()
         complete(run, candidate)
-        summary["report"] = report
+        summary |= {"report": brief(report), "forced": list(candidate.forced)}
         if until == "evaluate":
             return self._summary(summary)
+        if broken and not force:
+            raise refusal(candidate, parent_id, broken)
         with steps.timed("publish"):
-            publish(library, snapshot_id, expected=parent_id)
+            publish(library, snapshot_id, expected=parent_id, fence=lease.renew)
             forget_runs(store, settings.name)
         return self._summary(summary, published=True)
+
+    def _guarded(self, lease: Lease) -> Progress:
+        """The progress of this night, which also ends it when the lease is lost: no work for nothing."""
+
+        def progress(step: str, done: int, total: int, result: Item) -> None:
+            lease.require()
+            if self.progress:
+                self.progress(step, done, total, result)
+
+        return progress
 
     def _summary(self, summary: dict[str, Any], **more: object) -> dict[str, Any]:
         return {

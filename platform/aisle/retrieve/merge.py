@@ -39,7 +39,8 @@ def merge(parts: Sequence[Candidates], dense_depth: int, lexical_depth: int) -> 
 def fuse(found: Candidates, config: RetrievalConfig) -> tuple[Candidates, NDArray[np.float32]]:
     """Candidates by fused score, best first, ties by product id, and those scores: float32 (n,)."""
     scores = found.fused
-    if config.fusion == "rrf":
+    # Named pairs have no ranks, since no side found them; their weighted score stands.
+    if config.fusion == "rrf" and (found.from_dense.any() or found.from_lexical.any()):
         scores = reciprocal_ranks(found, config.dense_weight, config.rrf_k)
     order = descending(scores, found.product_ids)
     return found.take(order), scores[order]

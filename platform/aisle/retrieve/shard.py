@@ -19,6 +19,8 @@ from aisle.rank.features import FEATURES, Prepared, prepare, score_rows
 from aisle.retrieve.candidates import Candidates, locate
 from aisle.retrieve.query import RetrievalQuery
 
+_SCAN_ROWS = 65_536
+
 _FUSED, _COSINE, _BM25 = (FEATURES.index(name) for name in ("fused", "cosine", "bm25"))
 
 
@@ -77,6 +79,21 @@ class Shard:
             ids = each.segment.forward.ids(query.terms)
             parts.append(self._scored(each, query, prepared, ids, rows, nothing, nothing))
         return Candidates.concatenate(parts)
+
+    def exact_cosines(self, vector: NDArray[np.float32], k: int) -> NDArray[np.float32]:
+        """The k largest cosines of live rows, descending, by a scan of all: what an approximate index is held against.
+
+        Fewer where the shard holds fewer. `vector` is float32 (d,), unit.
+        """
+        best = np.empty(0, dtype=np.float32)
+        for each in self._segments:
+            for start in range(0, each.segment.rows, _SCAN_ROWS):
+                rows = slice(start, start + _SCAN_ROWS)
+                cosines = each.segment.vectors[rows].astype(np.float32) @ vector
+                if each.live is not None:
+                    cosines = cosines[each.live[rows]]
+                best = np.sort(np.concatenate([best, cosines]))[::-1][:k]
+        return best
 
     def _search(self, each: _LiveSegment, query: RetrievalQuery, prepared: Prepared) -> Candidates:
         segment = each.segment

@@ -31,7 +31,7 @@ def test_a_night_publishes_a_snapshot_whose_files_are_what_the_manifest_says(
         assert (len(data), sha256(data).hexdigest()) == (entry.size, entry.sha256), path
     written = {name.split("/", 2)[2] for name in store.list(f"snapshots/{manifest.snapshot_id}")}
     assert written == {*manifest.files, "manifest.json"}
-    assert store.list("runs") == ()
+    assert store.folders("runs") == ()
 
 
 def test_counts_say_what_happened_to_every_row(tmp_path: Path) -> None:

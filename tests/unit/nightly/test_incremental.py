@@ -175,7 +175,9 @@ async def test_another_shard_count_reuses_vectors_and_builds_segments(
 
 def test_another_search_setting_carries_every_segment(source: Path, tmp_path: Path) -> None:
     run_night(settings_for(tmp_path, source))
-    changed = settings_for(tmp_path, source, index={"dense": {"hnsw_ef_search": 99}})
+    changed = settings_for(
+        tmp_path, source, index={"dense": {"kind": "flat", "hnsw_ef_search": 99}}
+    )
     counts = run_night(changed)["counts"]
     assert (counts["embedded"], counts["fresh"]) == (0, 0)
     assert live(changed).index.dense.hnsw_ef_search == 99

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,33 @@ def test_somebody_else_published_meanwhile(
         run_night(settings, judge=judge)
     assert live_or_none(library) == two[0]
     assert len(library.ids()) == 3  # the night's snapshot is complete, and may be published by hand
+
+
+def test_of_two_publishers_at_once_one_wins(
+    settings: Settings, source: Path, two: tuple[str, str]
+) -> None:
+    write_source(source, sample().products.slice(0, 298))
+    third = run_night(settings, until="evaluate")["snapshot"]
+    barrier, won, lost = threading.Barrier(2), [], []
+
+    def both() -> None:
+        barrier.wait()
+
+    def start(snapshot_id: str) -> None:
+        try:
+            # The fence is the last thing before the swap: both have read the same CURRENT.
+            publish(library_of(settings), snapshot_id, expected=two[1], fence=both)
+            won.append(snapshot_id)
+        except PointerMoved:
+            lost.append(snapshot_id)
+
+    threads = [threading.Thread(target=start, args=(each,)) for each in (two[0], third)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(won), len(lost)) == (1, 1)
+    assert library_of(settings).current() == won[0]
 
 
 def test_a_read_only_kind_of_store_refuses_before_any_work(tmp_path: Path, source: Path) -> None:

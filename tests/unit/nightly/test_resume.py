@@ -152,7 +152,7 @@ def test_killed_between_the_steps_it_goes_on(
         assert summary["unchanged"]
     else:
         assert again.done == Counter()
-    assert library_of(settings).store.list("runs") == ()
+    assert library_of(settings).store.folders("runs") == ()
 
 
 def test_a_judge_that_fails_leaves_the_live_snapshot_alone(settings: Settings) -> None:
@@ -193,7 +193,7 @@ def test_a_source_replaced_between_attempts_begins_a_new_run(
     write_source(source, sample().products.slice(0, 200))
     summary = run_night(settings)
     assert summary["counts"]["products"] == 200
-    assert library_of(settings).store.list("runs") == ()  # the abandoned run went with this one
+    assert library_of(settings).store.folders("runs") == ()  # the abandoned run went with this one
 
 
 def test_a_source_replaced_while_it_is_read_stops_the_night(
