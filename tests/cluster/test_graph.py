@@ -156,12 +156,12 @@ def test_fused_answers_exactly_as_the_pipeline(shop, answers):
 
 
 def test_the_rewriter_repairs_a_query_and_every_stage_reports_its_time(fused):
-    answer = post(f"{fused}/v1/search", {"query": "wireles headphnes", "timeout_ms": 5000})
+    answer = post(f"{fused}/v1/search", {"query": "offfice chair", "timeout_ms": 5000})
     assert answer["degraded"] == []
-    assert answer["rewrite"]["query"] == "wireless headphones"
+    assert answer["rewrite"]["query"] == "office chair"
     assert answer["rewrite"]["applied"]
     plain = post(
-        f"{fused}/v1/search", {"query": "wireles headphnes", "rewrite": "off", "timeout_ms": 5000}
+        f"{fused}/v1/search", {"query": "offfice chair", "rewrite": "off", "timeout_ms": 5000}
     )
     assert hits(plain) != hits(answer)
     assert set(answer["timings_ms"]) == {

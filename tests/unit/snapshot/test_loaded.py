@@ -9,7 +9,7 @@ import pytest
 
 from aisle.batch import SearchBatch
 from aisle.config import Settings
-from aisle.errors import SnapshotError
+from aisle.errors import SnapshotError, StoreReadOnly
 from aisle.local import local_pipeline
 from aisle.snapshot import LoadedSnapshot, Parts
 from tests.shop import library_of, live, load, run_night, sample, settings_for, write_source
@@ -93,12 +93,19 @@ def test_one_shard_can_be_loaded_alone_and_an_unknown_one_is_refused(settings: S
         LoadedSnapshot.load(library, manifest, settings, Parts.SHARDS, [0, 2])
 
 
-def test_a_store_that_cannot_publish_can_be_built_into_and_searched(tmp_path: Path) -> None:
+def test_a_store_without_compare_and_swap_is_searched_and_refuses_to_publish(
+    tmp_path: Path,
+) -> None:
     source = write_source(tmp_path / "p.parquet", sample().products.slice(0, 30))
-    settings = settings_for(tmp_path, source, store=f"memory://{tmp_path.name}/store")
-    made = run_night(settings, until="evaluate")["snapshot"]
-    manifest = library_of(settings).manifest(made)
-    search = SearchBatch(local_pipeline(load(settings, manifest), settings), k=5)
+    here = settings_for(tmp_path, source)
+    run_night(here)
+    mirrored = settings_for(tmp_path, source, store=f"memory://{tmp_path.name}/store")
+    origin, mirror = library_of(here).store, library_of(mirrored).store
+    for name in origin.list():
+        mirror.write_bytes(name, origin.read_bytes(name))
+    search = SearchBatch(local_pipeline(load(mirrored), mirrored), k=5)
     title = sample().products["title"][3].as_py()
     found = search(pa.table({"query": [title]}))
     assert found["product_id"][0] == sample().products["product_id"][3]
+    with pytest.raises(StoreReadOnly, match="use a local path or s3://"):
+        run_night(mirrored)
