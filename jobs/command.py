@@ -12,6 +12,7 @@ import json
 import logging
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -71,6 +72,11 @@ def main(
         result, status = _failure(error), 2
     except AisleError as error:
         result, status = _failure(error), 1
+    except (
+        Exception
+    ) as error:  # a bug or a library's own error: the trace for us, the last line for the caller
+        traceback.print_exc()
+        result, status = {"error": type(error).__name__, "message": str(error)}, 1
     print(
         json.dumps(
             {
