@@ -37,26 +37,7 @@ def main(
         work: does it, and returns what the last line shows.
         add_arguments: the job's own options.
     """
-    parser = argparse.ArgumentParser(
-        prog=f"python -m jobs.{job}",
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--config", required=True, help="an environment's file, such as configs/local.yaml"
-    )
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        action="append",
-        default=[],
-        metavar="SECTION.KEY=VALUE",
-        help="overrides one setting; may be repeated",
-    )
-    parser.add_argument("--quiet", action="store_true", help="no progress on standard error")
-    if add_arguments:
-        add_arguments(parser)
-    arguments = parser.parse_args()
+    arguments = parser_of(job, description, add_arguments).parse_args()
     logging.basicConfig(
         stream=sys.stderr,
         level=logging.WARNING if arguments.quiet else logging.INFO,
@@ -89,6 +70,34 @@ def main(
         flush=True,
     )
     sys.exit(status)
+
+
+def parser_of(
+    job: str,
+    description: str | None,
+    add_arguments: Callable[[argparse.ArgumentParser], None] | None = None,
+) -> argparse.ArgumentParser:
+    """The command's parser: what all jobs take, and the job's own. For what checks a command without running it."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m jobs.{job}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--config", required=True, help="an environment's file, such as configs/local.yaml"
+    )
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="overrides one setting; may be repeated",
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress on standard error")
+    if add_arguments:
+        add_arguments(parser)
+    return parser
 
 
 def _failure(error: AisleError) -> dict[str, Any]:

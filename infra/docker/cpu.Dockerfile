@@ -19,7 +19,8 @@ RUN pip install --no-cache-dir --no-deps --extra-index-url https://download.pyto
     && pip install --no-cache-dir --no-deps -r /tmp/requirements.lock
 COPY --from=wheel /wheels /wheels
 RUN pip install --no-cache-dir --no-deps /wheels/*.whl
-RUN useradd --create-home aisle
+# The number is what Kubernetes compares when it forbids root.
+RUN useradd --create-home --uid 1000 aisle
 USER aisle
 WORKDIR /home/aisle/app
 COPY --chown=aisle jobs jobs

@@ -18,7 +18,8 @@ RUN pip install --no-cache-dir "$(ls /wheels/*.whl)[serve,models,rewrite-gpu,tra
 # faiss-cpu and faiss-gpu install the same module, and so do the two ONNX Runtimes: the CPU ones go first.
 RUN pip uninstall --yes faiss-cpu onnxruntime \
     && pip install --no-cache-dir "faiss-gpu>=1.15" "onnxruntime-gpu>=1.22"
-RUN useradd --create-home aisle
+# The number is what Kubernetes compares when it forbids root.
+RUN useradd --create-home --uid 1000 aisle
 USER aisle
 WORKDIR /home/aisle/app
 COPY --chown=aisle jobs jobs
