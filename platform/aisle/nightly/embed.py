@@ -47,14 +47,14 @@ class EmbedPart:
     def __call__(self, item: Item) -> Item:
         """Embeds `item`'s file."""
         vectors = self.encode(self.run.read_table(item["file"]))
-        path = self.run.write_table(f"{STEP}/{item['part']}.parquet", vectors)
+        file = self.run.write_table(f"{STEP}/{item['part']}.parquet", vectors)
         result = {
             "part": item["part"],
             "shard": item["shard"],
-            "file": path,
+            "file": file.name,
             "rows": vectors.num_rows,
         }
-        return self.run.finish(STEP, item["part"], result)
+        return self.run.finish(STEP, item["part"], result, [file])
 
 
 def embed(

@@ -9,6 +9,8 @@ import hashlib
 import io
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,15 +19,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from aisle.errors import JobFailed
+from aisle.errors import AisleError, JobFailed
 from aisle.index.forward import ForwardIndex
 from aisle.index.segment import build_segment, combine, content_digest
 from aisle.nightly.parent import Parent
 from aisle.nightly.run import Item, Mapper, Progress, Ready, Run, parquet_bytes
-from aisle.nightly.statistics import difference
+from aisle.nightly.statistics import Lengths, difference
 from aisle.snapshot import SegmentEntry
 from aisle.snapshot.manifest import embeddings_path, products_path, segment_path, tombstones_path
-from aisle.store import sha256_of
+from aisle.store import StoredFile, sha256_of
+from aisle.store.files import is_full
 from aisle.text import Analyzer
 
 STEP = "index"
@@ -62,6 +65,14 @@ class IndexShard:
             digests.append(entry.digest)
         gone = parent.take(shard, change["dead"])
         removed = [] if change["compacted"] else self._digests_of(shard, change, gone, parent)
+        counts, lengths = self._counted(rows, forward, gone)
+        wrote = [
+            StoredFile(f"snapshots/{self.snapshot_id}/{path}", entry["size"], entry["sha256"])
+            for path, entry in files.items()
+            if entry["owner"] == self.snapshot_id
+        ]
+        if counts is not None:
+            wrote.append(self.run.write_table(f"{STEP}/counts-{shard:04d}.parquet", counts))
         result = {
             "part": f"{shard:04d}",
             "shard": shard,
@@ -70,9 +81,10 @@ class IndexShard:
             "files": files,
             "embeddings": [embeddings_path(shard, each.segment_id) for each in segments],
             "rows": change["fresh"],
-            **self._counted(shard, rows, forward, gone),
+            "counts_file": wrote[-1].name if counts is not None else None,
+            "lengths": list(lengths),
         }
-        return self.run.finish(STEP, f"{shard:04d}", result)
+        return self.run.finish(STEP, f"{shard:04d}", result, wrote)
 
     def _carried(
         self, shard: int, dying: dict[str, list[int]], parent: Parent, files: dict[str, Item]
@@ -157,10 +169,7 @@ class IndexShard:
         prefix = segment_path(shard, segment_id)
         # tantivy names its files at random: what an attempt that was killed left here would stay for ever.
         self.run.store.delete(f"snapshots/{self.snapshot_id}/{prefix}", recursive=True)
-        work = Path(settings.work_dir)
-        work.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix="segment-", dir=work))
-        try:
+        with _scratch(Path(settings.work_dir), f"building a segment of shard {shard}") as folder:
             digest = build_segment(
                 rows.drop_columns(_DERIVED),
                 vectors,
@@ -179,10 +188,9 @@ class IndexShard:
                     "size": local.stat().st_size,
                     "owner": self.snapshot_id,
                 }
-            forward = ForwardIndex.open(folder / "forward")
-        finally:
-            # Mapped files stay readable until `forward` is gone.
-            shutil.rmtree(folder, ignore_errors=True)
+            forward = ForwardIndex.open(
+                folder / "forward"
+            )  # mapped: readable after the folder went
         products = rows.drop_columns(["is_new"])
         self._put(products_path(shard, segment_id), parquet_bytes(products), files)
         self._put_embeddings(embeddings_path(shard, segment_id), rows, vectors, files)
@@ -213,9 +221,9 @@ class IndexShard:
         self._put(path, parquet_bytes(table), files)
 
     def _counted(
-        self, shard: int, rows: pa.Table | None, forward: ForwardIndex | None, gone: pa.Table | None
-    ) -> Item:
-        """What the shard adds to the catalogue's term statistics and takes away, in a file of the run."""
+        self, rows: pa.Table | None, forward: ForwardIndex | None, gone: pa.Table | None
+    ) -> tuple[pa.Table | None, Lengths]:
+        """What the shard adds to the catalogue's term statistics and takes away; no table where no term changed."""
         analyzer = Analyzer(self.run.settings.index.lexical.stemmer)
         came = forward
         if rows is not None and not pc.all(rows["is_new"]).as_py():
@@ -224,10 +232,7 @@ class IndexShard:
             came = ForwardIndex.build(new, analyzer) if new.num_rows else None
         went = ForwardIndex.build(gone, analyzer) if gone is not None else None
         counts, lengths = difference(came, went)
-        if not counts.num_rows:
-            return {"counts_file": None, "lengths": list(lengths)}
-        path = self.run.write_table(f"{STEP}/counts-{shard:04d}.parquet", counts)
-        return {"counts_file": path, "lengths": list(lengths)}
+        return (counts if counts.num_rows else None), lengths
 
     def _put(self, path: str, data: bytes, files: dict[str, Item]) -> None:
         self.run.store.write_bytes(f"snapshots/{self.snapshot_id}/{path}", data)
@@ -236,6 +241,31 @@ class IndexShard:
             "size": len(data),
             "owner": self.snapshot_id,
         }
+
+
+@contextmanager
+def _scratch(work: Path, doing: str) -> Iterator[Path]:
+    """A folder for the length of a block; JobFailed where the disk below it was full.
+
+    FAISS and tantivy wrap a failed write in errors of their own, so the disk is asked, not the error.
+    """
+    folder = None
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix="segment-", dir=work))
+        yield folder
+    except AisleError:
+        raise
+    except Exception as error:
+        if not is_full(error, work):
+            raise
+        raise JobFailed(
+            f"{folder or work}: no space left while {doing} ({error}); make room there or name another disk in "
+            "work_dir, then start python -m jobs.reindex again: finished parts are kept"
+        ) from error
+    finally:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def index(

@@ -263,10 +263,20 @@ def _lost(where: str, token: int, now: Claim | None) -> str:
 
 
 def _is_dead(claim: Claim) -> bool:
-    """Is it certain that the holder's process is gone? Only its own machine can tell."""
-    return bool(
-        claim.machine and claim.machine == _machine() and not Path(f"/proc/{claim.pid}").exists()
-    )
+    """Is it certain that the holder's process has ended? Only its own machine can tell."""
+    return bool(claim.machine and claim.machine == _machine() and not _is_running(claim.pid))
+
+
+def _is_running(pid: int) -> bool:
+    """Whether a process runs; one that was killed and that its parent has not collected yet does not."""
+    try:
+        os.kill(pid, 0)  # /proc may hide the processes of other users
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
 
 
 def _machine() -> str:

@@ -13,6 +13,7 @@ from aisle.config import CatalogConfig
 from aisle.errors import CatalogError, QuarantineExceeded
 from aisle.index.plan import shard_numbers
 from aisle.nightly.run import Item, Mapper, Progress, Ready, Run
+from aisle.store import StoredFile
 
 STEP = "read"
 BATCH_ROWS = 50_000
@@ -32,6 +33,7 @@ class ReadPart:
         counts = {"rows": 0, "products": 0, "rejected": 0}
         files: dict[str, list[str]] = {}
         rejected: list[str] = []
+        wrote: list[StoredFile] = []
         batches = read_unit(unit, catalog.columns, BATCH_ROWS, catalog.source.storage_options)
         for number, batch in enumerate(batches):
             counts["rows"] += batch.products.num_rows + batch.rejected.num_rows
@@ -40,11 +42,14 @@ class ReadPart:
             owner = shard_numbers(batch.products["product_id"], shards)
             for shard in np.unique(owner):
                 name = f"{STEP}/{part}/{shard:04d}-{number:05d}.parquet"
-                path = self.run.write_table(name, batch.products.filter(pa.array(owner == shard)))
-                files.setdefault(str(shard), []).append(path)
+                wrote.append(
+                    self.run.write_table(name, batch.products.filter(pa.array(owner == shard)))
+                )
+                files.setdefault(str(shard), []).append(wrote[-1].name)
             if batch.rejected.num_rows:
                 name = f"{STEP}/{part}/rejected-{number:05d}.parquet"
-                rejected.append(self.run.write_table(name, batch.rejected))
+                wrote.append(self.run.write_table(name, batch.rejected))
+                rejected.append(wrote[-1].name)
         after = source_fingerprint(unit, catalog.source.storage_options)
         if after != item["fingerprint"]:
             raise CatalogError(
@@ -52,7 +57,7 @@ class ReadPart:
                 "start the job again once the file is complete"
             )
         result = {"part": part, **counts, "files": files, "rejected_files": rejected}
-        return self.run.finish(STEP, part, result)
+        return self.run.finish(STEP, part, result, wrote)
 
 
 def plan(catalog: CatalogConfig) -> list[Item]:

@@ -212,9 +212,15 @@ def open_run(
         store.delete(run.folder, recursive=True)
     begun = store.find_bytes(path)
     if begun is not None:
-        started = json.loads(begun)["started_at"]
-        logger.info("continuing run %s, begun %s", run_id, started)
-        return run, datetime.fromisoformat(started)
+        try:
+            started_at = datetime.fromisoformat(json.loads(begun)["started_at"])
+        except (ValueError, TypeError, KeyError) as error:
+            # The snapshot takes its name from the start: what was indexed for the old name is made again.
+            logger.warning("%s/%s: damaged (%s); indexing again", store.url, path, error)
+            store.delete(f"{run.folder}/index", recursive=True)
+        else:
+            logger.info("continuing run %s, begun %s", run_id, started_at.isoformat())
+            return run, started_at
     started_at = datetime.now(UTC)
     store.write_bytes(path, _json({"started_at": started_at.isoformat(), **inputs}))
     return run, started_at

@@ -18,6 +18,7 @@ from aisle.catalog.product import PRODUCT_SCHEMA, content_hashes, row_hashes
 from aisle.catalog.text import product_text
 from aisle.nightly.parent import Parent
 from aisle.nightly.run import Item, Mapper, Progress, Ready, Run
+from aisle.store import StoredFile
 
 STEP = "rows"
 
@@ -50,12 +51,12 @@ class ShardRows:
         texts = product_text(rows, settings.catalog.text_fields, settings.catalog.text_max_chars)
         rows = rows.append_column("content_hash", content_hashes(texts))
         segment_id = _segment_id(shard, rows, self.vectors, settings.index_hash())
-        path = self.run.write_table(f"{STEP}/{shard:04d}.parquet", rows)
-        pending = self._pending(shard, rows, texts, parent)
+        file = self.run.write_table(f"{STEP}/{shard:04d}.parquet", rows)
+        pending, wrote = self._pending(shard, rows, texts, parent)
         result = {
             "part": f"{shard:04d}",
             "shard": shard,
-            "rows_file": path,
+            "rows_file": file.name,
             "segment_id": segment_id if rows.num_rows else None,
             "compacted": compact,
             "dead": change.dead,
@@ -68,9 +69,11 @@ class ShardRows:
             "changed": change.changed,
             "removed": change.removed,
         }
-        return self.run.finish(STEP, f"{shard:04d}", result)
+        return self.run.finish(STEP, f"{shard:04d}", result, [file, *wrote])
 
-    def _pending(self, shard: int, rows: pa.Table, texts: list[str], parent: Parent) -> list[Item]:
+    def _pending(
+        self, shard: int, rows: pa.Table, texts: list[str], parent: Parent
+    ) -> tuple[list[Item], list[StoredFile]]:
         """Distinct texts without a vector, in files of at most `part_rows`."""
         known = parent.known_hashes(shard) if rows.num_rows else set()
         missing: dict[bytes, str] = {}
@@ -78,7 +81,8 @@ class ShardRows:
             if content not in known:
                 missing[content] = text
         hashes = list(missing)
-        parts = []
+        parts: list[Item] = []
+        wrote: list[StoredFile] = []
         for number, first in enumerate(range(0, len(hashes), self.part_rows)):
             some = hashes[first : first + self.part_rows]
             table = pa.table(
@@ -88,9 +92,9 @@ class ShardRows:
                 }
             )
             name = f"{shard:04d}-{number:05d}"
-            path = self.run.write_table(f"{STEP}/pending-{name}.parquet", table)
-            parts.append({"part": name, "shard": shard, "file": path, "rows": len(some)})
-        return parts
+            wrote.append(self.run.write_table(f"{STEP}/pending-{name}.parquet", table))
+            parts.append({"part": name, "shard": shard, "file": wrote[-1].name, "rows": len(some)})
+        return parts, wrote
 
 
 @dataclass(frozen=True)
@@ -149,7 +153,8 @@ def rows(
 ) -> list[Item]:
     """Compares every shard with the parent; `vectors` is the fingerprint of tonight's encoder."""
     total = sum(each["products"] for each in read_results)
-    part_rows = max(1, int(total * run.settings.ray.part_fraction))
+    at_risk_rows = int(total * run.settings.ray.part_fraction)
+    part_rows = max(1, at_risk_rows // run.settings.ray.embed_workers)
     items = [
         {
             "part": f"{shard:04d}",

@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 
 from aisle.config import Settings
 from aisle.errors import JobFailed, SnapshotError
-from aisle.store import Store
+from aisle.store import Store, StoredFile
+from aisle.store.failures import store_error
 
 logger = logging.getLogger(__name__)
 
@@ -85,32 +86,62 @@ class Run:
         return f"runs/{self.run_id}"
 
     def done(self, step: str) -> dict[str, Item]:
-        """Markers of a step's finished parts, by part name."""
-        prefix = f"{self.folder}/{step}/"
-        names = [
-            path for path in self.store.list(prefix.rstrip("/")) if path.endswith(".done.json")
-        ]
-        return {
-            path.removeprefix(prefix).removesuffix(".done.json"): self._json(path)
-            for path in sorted(names)
-        }
+        """Results of a step's finished parts, by part name.
 
-    def finish(self, step: str, part: str, result: Item) -> Item:
-        """Marks a part as done; its files must be written already."""
+        A part counts only if its marker can be read and every file that the marker names is there in its length:
+        what a full disk, a careless hand or a failing machine cut short is made again, not stumbled over.
+        """
+        prefix = f"{self.folder}/{step}/"
+        sizes = self.store.sizes_bytes(prefix.rstrip("/"))
+        finished = {}
+        for path in sorted(each for each in sizes if each.endswith(".done.json")):
+            try:
+                marker = json.loads(self.store.read_bytes(path))
+                result, wrote = marker["result"], dict(marker["wrote"])
+            except (ValueError, TypeError, KeyError) as error:
+                logger.warning("%s: a damaged marker (%s); its part is done again", path, error)
+                continue
+            for folder in {name.rpartition("/")[0] for name in wrote if name not in sizes}:
+                sizes.update(self.store.sizes_bytes(folder))
+            wrong = [name for name, size_bytes in wrote.items() if sizes.get(name) != size_bytes]
+            if wrong:
+                logger.warning(
+                    "%s: %s bytes, its marker says %d; its part is done again",
+                    wrong[0],
+                    sizes.get(wrong[0], "gone, 0"),
+                    wrote[wrong[0]],
+                )
+                continue
+            finished[path.removeprefix(prefix).removesuffix(".done.json")] = result
+        return finished
+
+    def finish(self, step: str, part: str, result: Item, wrote: Iterable[StoredFile]) -> Item:
+        """Marks a part as done; `wrote` are its files, which must be in the store already."""
+        marker = {"result": result, "wrote": {each.name: each.size_bytes for each in wrote}}
         self.store.write_bytes(
-            f"{self.folder}/{step}/{part}.done.json", json.dumps(result, sort_keys=True).encode()
+            f"{self.folder}/{step}/{part}.done.json", json.dumps(marker, sort_keys=True).encode()
         )
         return result
 
-    def write_table(self, name: str, table: pa.Table) -> str:
-        """Writes one Parquet file below the run's folder, whole or not at all; returns its path in the store."""
-        path = f"{self.folder}/{name}"
-        self.store.write_bytes(path, parquet_bytes(table))
-        return path
+    def write_table(self, name: str, table: pa.Table) -> StoredFile:
+        """Writes one Parquet file below the run's folder, whole or not at all."""
+        return self.store.write_bytes(f"{self.folder}/{name}", parquet_bytes(table))
 
     def read_table(self, path: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """Reads a Parquet file of the store, see `read_table`."""
-        return read_table(self.store, path, columns)
+        """Reads a Parquet file of the run; a damaged one is removed, so that the next attempt makes it again.
+
+        Raises:
+            JobFailed: it was damaged.
+            StoreError: it is not there or cannot be read.
+        """
+        try:
+            return read_table(self.store, path, columns)
+        except SnapshotError as error:
+            self.store.delete(path)
+            raise JobFailed(
+                f"{self.store.url}/{path}: damaged ({error.__cause__}) and removed; start python -m jobs.reindex "
+                "again, which makes that part anew and keeps the others"
+            ) from error
 
     def each(
         self,
@@ -140,43 +171,34 @@ class Run:
                 progress(step, len(finished), len(work), result)
         return [finished[part] for part in sorted(work)]
 
-    def _json(self, path: str) -> Item:
-        try:
-            loaded: Item = json.loads(self.store.read_bytes(path))
-        except ValueError as error:
-            raise JobFailed(
-                f"{self.store.url}/{path}: a damaged marker ({error}); start over with python -m jobs.reindex --fresh"
-            ) from error
-        return loaded
-
 
 def read_table(store: Store, path: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """Reads a Parquet file of a store; from a local one only the columns asked for.
+    """Reads a Parquet file of a store, its pages verified; from a local one only the columns asked for.
 
     Raises:
         StoreError: it is not there or cannot be read.
-        JobFailed: a damaged file of a run.
-        SnapshotError: a damaged file of a snapshot.
+        SnapshotError: it is damaged.
     """
     wanted = list(columns) if columns else None
     local = store.local_path(path)
+    mapped = local is not None and local.is_file()
+    source = local if mapped else io.BytesIO(store.read_bytes(path))
     try:
-        if local is not None and local.is_file():
-            return pq.read_table(local, columns=wanted, partitioning=None)
-        return pq.read_table(io.BytesIO(store.read_bytes(path)), columns=wanted)
-    except pa.ArrowException as error:
-        reason = str(error).splitlines()[0]
-        if path.startswith("runs/"):
-            raise JobFailed(
-                f"{store.url}/{path}: damaged ({reason}); start over with python -m jobs.reindex --fresh"
-            ) from error
+        return pq.read_table(
+            source, columns=wanted, partitioning=None, page_checksum_verification=True
+        )
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise store_error(error, "read", f"{store.url}/{path}") from error
+        # Arrow raises a page whose checksum is wrong as an OSError without a number.
         raise SnapshotError(
-            f"{store.url}/{path}: damaged ({reason}); roll back to a whole snapshot with python -m jobs.rollback"
+            f"{store.url}/{path}: damaged ({str(error).splitlines()[0]}); roll back to a whole snapshot with "
+            "python -m jobs.rollback"
         ) from error
 
 
 def parquet_bytes(table: pa.Table) -> bytes:
     """A table as one Parquet file; equal tables give equal bytes."""
     sink = io.BytesIO()
-    pq.write_table(table.combine_chunks(), sink, compression="zstd")
+    pq.write_table(table.combine_chunks(), sink, compression="zstd", write_page_checksum=True)
     return sink.getvalue()

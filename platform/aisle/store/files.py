@@ -7,7 +7,9 @@ next prune may remove it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from hashlib import sha256
@@ -15,6 +17,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 CHUNK_BYTES = 1 << 20
+FULL_BELOW_BYTES = 1 << 20
+"""A disk with less room than this is full: what failed to be written may have been cut away again."""
 
 
 def sha256_of(path: str | Path) -> str:
@@ -45,6 +49,13 @@ def whole_file(path: str | Path) -> Iterator[BinaryIO]:
         passing.unlink(missing_ok=True)
         raise
     sync_folder(target.parent)
+
+
+def is_full(error: BaseException, folder: Path) -> bool:
+    """Whether an error says, or the disk of an existing folder shows, that there was no room left to write."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return shutil.disk_usage(folder).free < FULL_BELOW_BYTES
 
 
 def passing_name(name: str) -> str:

@@ -158,17 +158,25 @@ class Store:
 
     def list(self, prefix: str = "") -> tuple[str, ...]:
         """Names of all files below a folder, at any depth, sorted; empty where there is no such folder."""
+        return tuple(sorted(self.sizes_bytes(prefix)))
 
-        def act(fs: Any, path: str) -> tuple[str, ...]:
+    def sizes_bytes(self, prefix: str = "") -> dict[str, int]:
+        """Sizes of all files below a folder, by name; empty where there is no such folder."""
+
+        def act(fs: Any, path: str) -> dict[str, int]:
             self._forget(fs, path)
             root = self.locate()[1].rstrip("/") + "/"
             try:
-                found = fs.find(path)
+                found = fs.find(path, detail=True)
             except (FileNotFoundError, NotADirectoryError):
-                return ()
+                return {}
             # find of a file gives the file itself, which is no folder's content
-            names = (str(p).removeprefix(root) for p in found if str(p) != path)
-            return tuple(sorted(name for name in names if not is_passing_name(name)))
+            sizes = {
+                str(p).removeprefix(root): int(info.get("size") or 0)
+                for p, info in found.items()
+                if str(p) != path
+            }
+            return {name: size for name, size in sizes.items() if not is_passing_name(name)}
 
         return self._do("list", prefix, act)
 

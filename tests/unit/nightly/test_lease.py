@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from dataclasses import replace
@@ -138,13 +139,31 @@ def test_a_holder_that_is_certainly_dead_is_succeeded_at_once(store: Store, cloc
     assert Lease.acquire(store, ttl_s=60, clock=clock).token == 2
 
 
-def test_a_process_of_that_number_on_another_machine_says_nothing(
+def test_a_holder_that_was_killed_and_not_yet_collected_by_its_parent_is_dead(
+    store: Store, clock: Clock
+) -> None:
+    Lease.acquire(store, ttl_s=60, clock=clock)
+    pid = os.posix_spawn("/bin/sleep", ["sleep", "60"], {})
+    try:
+        put(store, replace(claim_of(store), pid=pid))
+        with pytest.raises(LeaseHeld, match=f"process {pid}"):
+            Lease.acquire(store, ttl_s=60, clock=clock)
+        os.kill(pid, signal.SIGKILL)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # it has ended, and stays a zombie
+        assert Lease.acquire(store, ttl_s=60, clock=clock).token == 2
+    finally:
+        os.waitpid(pid, 0)
+
+
+def test_a_process_of_that_number_on_another_machine_says_nothing_and_its_lease_expires(
     store: Store, clock: Clock
 ) -> None:
     Lease.acquire(store, ttl_s=60, clock=clock)
     put(store, replace(claim_of(store), pid=2**22 + 1, machine="another boot/pid:[1]"))
     with pytest.raises(LeaseHeld, match="another boot|process 4194305"):
         Lease.acquire(store, ttl_s=60, clock=clock)
+    clock.now_s += 61
+    assert Lease.acquire(store, ttl_s=60, clock=clock).token == 2
 
 
 def test_a_holders_clock_that_is_far_ahead_is_named(store: Store, clock: Clock) -> None:

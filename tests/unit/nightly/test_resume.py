@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from aisle.errors import CatalogError, JobFailed
 from aisle.nightly import reindex
 from aisle.nightly.run import Item, Run, Worker, serial
 from aisle.snapshot import Manifest
+from aisle.store import StoredFile
 from tests.shop import library_of, live, run_night, sample, settings_for, write_source
 
 
@@ -109,11 +110,13 @@ def test_killed_before_a_marker_the_part_is_done_again_and_nothing_is_added(
     settings = small(tmp_path)
     finish, seen = Run.finish, set()
 
-    def dies_once(self: Run, step: str, part: str, result: Item) -> Item:
+    def dies_once(
+        self: Run, step: str, part: str, result: Item, wrote: Iterable[StoredFile]
+    ) -> Item:
         if (step, part) not in seen and part.endswith(("0", "1")):
             seen.add((step, part))
             raise Killed
-        return finish(self, step, part, result)
+        return finish(self, step, part, result, wrote)
 
     monkeypatch.setattr(Run, "finish", dies_once)
     while True:
@@ -219,13 +222,105 @@ def test_a_source_replaced_while_it_is_read_stops_the_night(
     assert finished == []
 
 
-@pytest.mark.parametrize("what", ["table", "marker"])
-def test_a_damaged_checkpoint_names_itself_and_fresh_helps(settings: Settings, what: str) -> None:
-    run_night(settings, until="embed")
-    store = library_of(settings).store
-    ending = ".parquet" if what == "table" else ".done.json"
-    damaged = next(n for n in store.list("runs") if "/embed/" in n and n.endswith(ending))
-    store.write_bytes(damaged, store.read_bytes(damaged)[:20])
-    with pytest.raises(JobFailed, match=r"embed/.*damaged.*--fresh"):
+# What lies in a store after `--until index`, by step: a part's marker and one of its files.
+CHECKPOINTS = {
+    "read": ("read/unit-00000.done.json", "read/unit-00000/0001-00000.parquet"),
+    "rows": ("rows/0001.done.json", "rows/pending-0001-00002.parquet"),
+    "embed": ("embed/0001-00002.done.json", "embed/0001-00002.parquet"),
+    "index": ("index/0001.done.json", "index/counts-0001.parquet"),
+}
+
+
+def checkpoint(settings: Settings, name: str) -> Path:
+    """The one file of the unfinished run whose path ends so."""
+    folder = Path(settings.store) / "runs"
+    (path,) = folder.glob(f"*/{name}")
+    return path
+
+
+@pytest.mark.parametrize(
+    "damage", ["marker cut", "marker of another shape", "file cut", "file gone"]
+)
+@pytest.mark.parametrize("step", CHECKPOINTS)
+def test_a_damaged_checkpoint_is_made_again_and_no_other(
+    tmp_path: Path,
+    undisturbed: tuple[Manifest, Counter[tuple[str, str]]],
+    caplog: pytest.LogCaptureFixture,
+    step: str,
+    damage: str,
+) -> None:
+    settings = small(tmp_path)
+    run_night(settings, until="index")
+    marker, file = (checkpoint(settings, name) for name in CHECKPOINTS[step])
+    damaged = marker if damage.startswith("marker") else file
+    if damage == "file gone":
+        damaged.unlink()
+    else:
+        damaged.write_bytes(b"{}" if "shape" in damage else damaged.read_bytes()[:20])
+    parts = Parts()
+    run_night(settings, mapper=parts)
+    assert parts.done == Counter({(step, marker.name.removesuffix(".done.json")): 1})
+    assert damaged.name in caplog.text
+    assert live(settings).comparable() == undisturbed[0].comparable()
+
+
+def test_a_segment_that_was_cut_short_is_built_again(
+    tmp_path: Path, undisturbed: tuple[Manifest, Counter[tuple[str, str]]]
+) -> None:
+    settings = small(tmp_path)
+    snapshot_id = run_night(settings, until="index")["snapshot"]
+    folder = Path(settings.store) / "snapshots" / snapshot_id / "shards" / "0000"
+    (vectors,) = folder.glob("*/vectors.npy")
+    vectors.write_bytes(vectors.read_bytes()[:100])
+    parts = Parts()
+    run_night(settings, mapper=parts)
+    assert parts.done == Counter({("index", "0000"): 1})
+    assert live(settings).comparable() == undisturbed[0].comparable()
+    written = library_of(settings).store.list(f"snapshots/{snapshot_id}")
+    assert len(written) == len(live(settings).files) + 1  # nothing of the first attempt is left
+
+
+@pytest.mark.parametrize("until", ["read", "rows", "embed"])
+def test_a_flipped_byte_names_the_file_and_the_next_attempt_makes_that_part_again(
+    tmp_path: Path, undisturbed: tuple[Manifest, Counter[tuple[str, str]]], until: str
+) -> None:
+    """Its length is right, so only reading it tells; Parquet's page checksums do."""
+    settings = small(tmp_path)
+    run_night(settings, until=until)
+    marker, file = (checkpoint(settings, name) for name in CHECKPOINTS[until])
+    data = bytearray(file.read_bytes())
+    data[len(data) // 4] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(JobFailed, match=rf"{file.name}: damaged .* and removed; start .* again"):
         run_night(settings)
-    assert run_night(settings, fresh=True)["published"]
+    parts = Parts()
+    run_night(settings, mapper=parts)
+    assert parts.done[until, marker.name.removesuffix(".done.json")] == 1
+    assert {step for step, _ in parts.done} <= {until, *("rows", "embed", "index")}
+    assert live(settings).comparable() == undisturbed[0].comparable()
+
+
+def test_a_run_whose_start_cannot_be_read_indexes_again_and_keeps_the_rest(
+    tmp_path: Path, undisturbed: tuple[Manifest, Counter[tuple[str, str]]]
+) -> None:
+    settings = small(tmp_path)
+    run_night(settings, until="index")
+    checkpoint(settings, "run.json").write_bytes(b'{"started')
+    parts = Parts()
+    run_night(settings, mapper=parts)
+    assert {step for step, _ in parts.done} == {"index"}
+    manifest = live(settings)
+    assert {entry.owner for entry in manifest.files.values()} == {manifest.snapshot_id}
+    assert manifest.comparable() == undisturbed[0].comparable()
+
+
+def test_the_parts_under_way_in_all_workers_hold_no_more_than_the_fraction(tmp_path: Path) -> None:
+    source = write_source(tmp_path / "p.parquet", sample().products)
+    for workers, rows in ((1, 30), (2, 15), (4, 7)):  # a tenth of 300, shared; whole rows
+        ray = {"part_fraction": 0.1, "embed_workers": workers, "num_cpus": workers + 1}
+        settings = settings_for(tmp_path / str(workers), source, ray=ray)
+        run_night(settings, until="embed")
+        store = library_of(settings).store
+        (run_id,) = store.folders("runs")
+        parts = Run(run_id, settings, store).done("embed").values()
+        assert max(each["rows"] for each in parts) == rows
