@@ -2,7 +2,8 @@
 
 First every replica of every stage loads the new snapshot beside the old one and confirms; only then do the gateways
 switch, each between two requests. Requests under way finish on the snapshot that they began with, because a request
-carries its snapshot's id. A replica that cannot load keeps the graph where it is, and the next poll tries again.
+carries its snapshot's id. A replica that cannot load keeps the graph where it is, and the next poll tries again; so
+does a store that does not answer. The rewriter alone is not waited for: answers can go without it.
 """
 
 from __future__ import annotations
@@ -20,13 +21,15 @@ from ray.serve.handle import DeploymentHandle
 from aisle.config import Settings
 from aisle.errors import AisleError
 from aisle.snapshot import Library
-from aisle.store import Store
+from aisle.store import Retry, Store
 
 logger = logging.getLogger(__name__)
 
 GATEWAY = "Gateway"
 _PREPARE_LIMIT_S = 1800.0
 _CALL_LIMIT_S = 30.0
+_STORE_RETRY = Retry(budget_s=1.0)
+"""The next poll is the real retry, and what is wrong should be known by then."""
 
 
 class Coordinator:
@@ -41,16 +44,19 @@ class Coordinator:
     ) -> None:
         """Takes the stages that hold snapshots; the gateway is looked up, because it was given this one's handle."""
         self._settings = settings
-        self._library = Library(Store.open(settings.store, settings.store_options))
-        self._stages = [*shards, *([ranker] if ranker else []), *([rewriter] if rewriter else [])]
+        store = Store.open(settings.store, settings.store_options, retry=_STORE_RETRY)
+        self._library = Library(store)
+        self._stages = [*shards, *([ranker] if ranker else [])]
+        self._rewriter = rewriter
         self._application = serve.get_replica_context().app_name
         self._active: str | None = None
         self._problem: str | None = None
+        self._rewriting: str | None = None
         self._task = asyncio.get_event_loop().create_task(self._follow())
 
     async def status(self) -> dict[str, str | None]:
-        """The snapshot that gateways were last switched to, and what keeps them from a newer one."""
-        return {"active": self._active, "problem": self._problem}
+        """The snapshot that gateways were last switched to, what is wrong with CURRENT, and with the rewriter."""
+        return {"active": self._active, "problem": self._problem, "rewriter": self._rewriting}
 
     def check_health(self) -> None:
         """Fails when the polling task has ended, so that Serve replaces the replica."""
@@ -61,7 +67,7 @@ class Coordinator:
         while True:
             await asyncio.sleep(self._settings.serving.poll_interval_s)
             try:
-                current = await asyncio.to_thread(self._library.current)
+                current = await asyncio.to_thread(self._current)
                 # Asked each time instead of remembered: a gateway that started during a switch may have missed it.
                 if set(await _everywhere(self._gateway(), "active")) != {current}:
                     await self._switch(current)
@@ -70,10 +76,22 @@ class Coordinator:
                 self._report(str(error))
             except Exception as error:  # whatever Serve raises here must not end the polling
                 self._report(f"{type(error).__name__}: {error}")
+            self._rewriting = await self._rewriters_problem()
+
+    def _current(self) -> str:
+        """What CURRENT names; SnapshotError where that is gone, though the graph may still answer from its copy."""
+        current = self._library.current()
+        self._library.require(current)
+        return current
 
     async def _switch(self, snapshot_id: str) -> None:
         started = time.monotonic()
         stages = [*self._stages, self._gateway()]
+        if self._rewriter is not None:
+            try:
+                await _everywhere(self._rewriter, "prepare", snapshot_id)
+            except Exception as error:  # an engine that is asked for starts on its own, later
+                logger.warning("the rewriter is not prepared for %s: %s", snapshot_id, error)
         confirmed = await asyncio.gather(
             *(
                 _everywhere(each, "prepare", snapshot_id, limit_s=_PREPARE_LIMIT_S)
@@ -88,6 +106,17 @@ class Coordinator:
             sum(len(each) for each in confirmed),
             len(replicas),
         )
+
+    async def _rewriters_problem(self) -> str | None:
+        if self._rewriter is None:
+            return None
+        try:
+            said = await _everywhere(self._rewriter, "problem")
+        except (
+            Exception
+        ) as error:  # it is being replaced; whatever Serve raises must not end the polling
+            return f"the rewriter does not answer: {type(error).__name__}: {error}"
+        return "; ".join(filter(None, said)) or (None if said else "no rewriter is running")
 
     def _gateway(self) -> DeploymentHandle:
         return serve.get_deployment_handle(GATEWAY, self._application)

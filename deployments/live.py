@@ -54,7 +54,7 @@ class Live:
 
     async def load(self, snapshot_id: str) -> None:
         """Holds a snapshot beside the live one, ready to be switched to."""
-        await asyncio.to_thread(self.residents.load, snapshot_id)
+        await self.residents.load_beside(snapshot_id)
 
     def switch(self, snapshot_id: str) -> None:
         """Answers from a held snapshot from now on. Raises SnapshotNotHeld."""

@@ -30,5 +30,5 @@ class RankerStage:
 
     async def prepare(self, snapshot_id: str) -> str:
         """Loads a snapshot's models beside the live ones; returns when they can score."""
-        await asyncio.to_thread(self._residents.load, snapshot_id)
+        await self._residents.load_beside(snapshot_id)
         return snapshot_id

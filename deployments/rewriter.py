@@ -2,14 +2,17 @@
 
 Engines are held by the model's fingerprint, not by snapshot: most nights publish the same model, and then nothing
 starts. A night with another one starts a second engine in the background; until it is ready, answers of the new
-snapshot say `degraded: [rewrite]`.
+snapshot say `degraded: [rewrite]`. So they do while an engine does not start: it is tried again, ever less often, as
+long as queries ask for it, and `problem` says why. One engine starts at a time, each at most once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from aisle.config import Settings
@@ -22,6 +25,19 @@ from deployments.residents import Residents
 
 logger = logging.getLogger(__name__)
 
+_FIRST_PAUSE_S = 10.0
+_LONGEST_PAUSE_S = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """An engine that did not start."""
+
+    message: str
+    tries: int
+    again_s: float
+    """Not to be tried before, on `time.monotonic`."""
+
 
 class RewriterStage:
     """Rewrites with the model that the caller names by its fingerprint."""
@@ -31,20 +47,26 @@ class RewriterStage:
         self._settings = settings
         self._residents = Residents(settings, Parts.QUERY)
         self._engines: dict[str, VllmRewriter] = {}
-        self._starting: asyncio.Task[None] | None = None
+        self._asked_s: dict[str, float] = {}
+        self._starts: dict[str, asyncio.Task[None]] = {}
+        self._failures: dict[str, _Failure] = {}
+        self._one_start = asyncio.Lock()
         model = self._residents.folder_of(self._residents.current_id(), "rewriter")
         if model is None:
             raise ModelError(
                 "the live snapshot has no rewriter; set rewriter.mode: off, or publish one with it on"
             )
-        self._start(*model)
+        self._engines[model[0]] = self._open(model[1])
 
     async def rewrite(
         self, fingerprint: str, queries: Sequence[str], deadline: Deadline
     ) -> list[Rewrite]:
         """See `aisle.stages.Rewriter`. Raises StageError while the engine of that model is not ready."""
+        self._asked_s[fingerprint] = time.monotonic()
         engine = self._engines.get(fingerprint)
         if engine is None:
+            # Not every start was asked for by `prepare`: a replica that began meanwhile has missed it.
+            self._start_soon(fingerprint, None)
             raise StageError(
                 f"rewriter: the engine of model {fingerprint[:8]} is not ready; "
                 f"ready: {[each[:8] for each in self._engines]}"
@@ -54,26 +76,79 @@ class RewriterStage:
     async def prepare(self, snapshot_id: str) -> str:
         """Starts a snapshot's engine in the background where it is another model's; does not wait for it."""
         model = await asyncio.to_thread(self._residents.folder_of, snapshot_id, "rewriter")
-        if model is not None and model[0] not in self._engines:
-            self._starting = asyncio.create_task(self._start_in_background(*model))
+        if model is not None:
+            self._start_soon(*model)
         return snapshot_id
 
+    async def problem(self) -> str | None:
+        """Why answers go without rewriting: engines that start, and engines that do not; none where all is well."""
+        starting = [f"the engine of model {each[:8]} is starting" for each in self._starts]
+        failed = [
+            f"the engine of model {fingerprint[:8]} did not start, tries: {each.tries}: {each.message}"
+            for fingerprint, each in self._failures.items()
+        ]
+        return "; ".join(starting + failed) or None
+
     def check_health(self) -> None:
-        """Fails when an engine's process has died, so that Serve replaces the replica."""
-        for engine in self._engines.values():
-            engine.check_health()
+        """Fails when the process of the engine in use has died, so that Serve replaces the replica."""
+        for fingerprint in sorted(self._engines, key=lambda each: self._asked_s.get(each, 0.0)):
+            try:
+                self._engines[fingerprint].check_health()
+            except StageError:
+                if len(self._engines) == 1:
+                    raise
+                # A predecessor's, kept for a rollback, is no reason to lose the one that answers.
+                logger.warning("the idle engine of model %s has died", fingerprint[:8])
+                self._engines.pop(fingerprint).close()
 
-    async def _start_in_background(self, fingerprint: str, folder: Path) -> None:
+    def _start_soon(self, fingerprint: str, folder: Path | None) -> None:
+        failure = self._failures.get(fingerprint)
+        if fingerprint in self._engines or fingerprint in self._starts:
+            return
+        if failure is not None and time.monotonic() < failure.again_s:
+            return
+        self._starts[fingerprint] = asyncio.create_task(self._start(fingerprint, folder))
+
+    async def _start(self, fingerprint: str, folder: Path | None) -> None:
+        """Opens one engine, having made room for it; what fails is noted."""
+        started = time.monotonic()
         try:
-            await asyncio.to_thread(self._start, fingerprint, folder)
-        except AisleError as error:
-            logger.error("the new rewriter does not start, answers go on without it: %s", error)
+            async with self._one_start:
+                if folder is None:
+                    folder = await asyncio.to_thread(self._folder_of_current, fingerprint)
+                await self._make_room()
+                self._engines[fingerprint] = await asyncio.to_thread(self._open, folder)
+            self._failures.pop(fingerprint, None)
+            logger.info(
+                "engine of %s is ready after %.1f s", fingerprint[:8], time.monotonic() - started
+            )
+        except (
+            Exception
+        ) as error:  # vLLM's own errors share no base class, and none may end this unnoticed
+            tries = self._failures[fingerprint].tries + 1 if fingerprint in self._failures else 1
+            pause_s = min(_FIRST_PAUSE_S * 2 ** (tries - 1), _LONGEST_PAUSE_S)
+            message = str(error) if isinstance(error, AisleError) else repr(error)
+            self._failures[fingerprint] = _Failure(message, tries, time.monotonic() + pause_s)
+            logger.error("the rewriter does not start, answers go on without it: %s", message)
+        finally:
+            del self._starts[fingerprint]
 
-    def _start(self, fingerprint: str, folder: Path) -> None:
+    def _folder_of_current(self, fingerprint: str) -> Path:
+        model = self._residents.folder_of(self._residents.current_id(), "rewriter")
+        if model is None or model[0] != fingerprint:
+            raise StageError(
+                f"the snapshot that CURRENT names has not the rewriter {fingerprint[:8]} that is asked for; "
+                "it is on its way out, or the gateways have yet to switch"
+            )
+        return model[1]
+
+    async def _make_room(self) -> None:
         while len(self._engines) >= self._settings.serving.resident_snapshots:
-            oldest = next(iter(self._engines))
-            self._engines.pop(oldest).close()
-        self._engines[fingerprint] = open_rewriter(folder, self._settings.rewriter)
+            oldest = min(self._engines, key=lambda each: self._asked_s.get(each, 0.0))
+            await asyncio.to_thread(self._engines.pop(oldest).close)
+
+    def _open(self, folder: Path) -> VllmRewriter:
+        return open_rewriter(folder, self._settings.rewriter)
 
     def __del__(self) -> None:
         for engine in getattr(self, "_engines", {}).values():

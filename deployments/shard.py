@@ -51,5 +51,5 @@ class ShardGroup:
 
     async def prepare(self, snapshot_id: str) -> str:
         """Loads a snapshot beside the live one; returns when it can be searched."""
-        await asyncio.to_thread(self._residents.load, snapshot_id)
+        await self._residents.load_beside(snapshot_id)
         return snapshot_id

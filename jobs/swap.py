@@ -1,13 +1,16 @@
 """Publishes and rolls back under load on a real cluster, and counts what a shopper would have noticed.
 
     python -m jobs.swap [--flips 5] [--rate 20] [--topology fused|split|both]
+    python -m jobs.swap --config configs/benchmarks/homedepot.yaml --folder DIR [--changed-every 10]
 
-A small shop with three snapshots, a private Ray cluster, the Serve application with two replicas of everything, and an
-open loop of requests for the whole time. A flip is one publication and one rollback to the oldest; publications take
-the other two in turn, so that, with room for two, each has to be loaded. The first rollback goes through
-`python -m jobs.rollback`, as an operator's would, and its seconds count from the command's start. An answer is mixed
-if it is not, hit by hit, what the local pipeline answers from the snapshot that it names. Switched means that the
-coordinator has every gateway's confirmation.
+A shop with three snapshots in four shards, a private Ray cluster, the Serve application with two replicas of
+everything, and an open loop of requests for the whole time. The shop is the sample catalogue with hashing vectors, or
+with `--config` that config's own catalogue and encoder, built below `--folder` once (minutes of embedding).
+
+A flip is one publication and one rollback to the oldest; publications take the other two in turn, so that, with room
+for two, each has to be loaded. The first rollback goes through `python -m jobs.rollback`, as an operator's would, and
+its seconds count from the command's start. An answer is mixed if it is not, hit by hit, what the local pipeline answers
+from the snapshot that it names. Switched means that the coordinator has every gateway's confirmation.
 """
 
 from __future__ import annotations
@@ -35,7 +38,7 @@ from aisle.nightly.publish import publish
 from jobs.cluster import LocalCluster, local_cluster
 from jobs.open_loop import OpenLoop, Sample
 from jobs.serving import deploy
-from jobs.swap_shop import Shop, open_shop
+from jobs.swap_shop import Shop, open_real_shop, open_shop
 
 logger = logging.getLogger("jobs.swap")
 
@@ -221,7 +224,18 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=20.0, help="requests a second")
     parser.add_argument("--before", type=float, default=20.0, help="seconds of load before flips")
     parser.add_argument("--topology", choices=(*TOPOLOGIES, "both"), default="both")
+    parser.add_argument("--config", type=Path, help="a real catalogue instead of the sample")
+    parser.add_argument("--folder", type=Path, help="with --config: keeps its snapshots")
+    parser.add_argument(
+        "--changed-every",
+        type=int,
+        default=10,
+        help="with --config: every n-th product changes; 4 and fewer compact the shards, so all is loaded anew",
+    )
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
     arguments = parser.parse_args()
+    if (arguments.config is None) != (arguments.folder is None):
+        parser.error("--config and --folder go together")
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(name)s: %(message)s"
     )
@@ -248,10 +262,10 @@ def _measure(chosen: Sequence[str], arguments: argparse.Namespace) -> dict[str, 
         tempfile.TemporaryDirectory(prefix="aisle-swap-") as folder,
         local_cluster(num_cpus=8, python_path=[ROOT, ROOT / "platform"]) as cluster,
     ):
-        shop = open_shop(CONFIG, Path(folder))
+        shop = _shop(arguments, Path(folder))
         for topology in chosen:
             started = time.monotonic()
-            url = deploy(cluster, CONFIG, [*shop.overrides, *TOPOLOGIES[topology]])
+            url = deploy(cluster, shop.config, [*shop.overrides, *TOPOLOGIES[topology]])
             deployed_s = time.monotonic() - started
             logger.info("%s: deployed in %.0f s", topology, deployed_s)
             flipping = flip(shop, cluster, url, arguments.flips, arguments.rate, arguments.before)
@@ -261,6 +275,14 @@ def _measure(chosen: Sequence[str], arguments: argparse.Namespace) -> dict[str, 
             row = summary(shop, samples, switches)
             rows[topology] = row | {"deployed_s": round(deployed_s, 1)}
     return rows
+
+
+def _shop(arguments: argparse.Namespace, folder: Path) -> Shop:
+    if arguments.config is None:
+        return open_shop(CONFIG, folder, overrides=arguments.set)
+    return open_real_shop(
+        arguments.config, arguments.folder.resolve(), arguments.changed_every, arguments.set
+    )
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from aisle.text import Analyzer
 _MODULUS = 1 << 256
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Segment:
     """An opened segment."""
 

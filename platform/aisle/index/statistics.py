@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from aisle.index.forward import FIELDS, ForwardIndex
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Statistics:
     """Live products, document frequencies and mean field lengths."""
 

@@ -5,7 +5,7 @@ Only the process that answers holds them; ids and scores travel between stages, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from aisle.retrieve.candidates import shards_and_rows
 from aisle.snapshot.manifest import Manifest, products_path
+from aisle.snapshot.opened import Opened
 
 SHOWN = ("title", "brand", "price", "currency", "image_url", "category", "available")
 """Columns of a hit's product."""
@@ -26,24 +27,31 @@ LOOKED_UP = (*SHOWN, "product_id", "attributes", "updated_at")
 class Documents:
     """Products by locator. Read only; safe to use from several threads."""
 
-    def __init__(self, tables: Mapping[int, pa.Table]) -> None:
-        """Takes each shard's rows, segments in manifest order, dead rows included."""
+    def __init__(self, tables: Mapping[int, Sequence[pa.Table]]) -> None:
+        """Takes each shard's rows, one table a segment in manifest order, dead rows included."""
         self._tables = tables
+        self._first_rows = {
+            shard: np.cumsum([0, *(table.num_rows for table in parts)])
+            for shard, parts in tables.items()
+        }
 
     @classmethod
-    def open(cls, manifest: Manifest, root: Path) -> Documents:
-        """Reads the products of every shard from the cache's `root`."""
-        tables = {}
-        for shard in manifest.shards:
-            parts = [
-                pq.read_table(
-                    root / each.owner / products_path(shard.number, each.segment_id),
-                    columns=list(LOOKED_UP),
-                )
-                for each in shard.segments
-            ]
-            tables[shard.number] = pa.concat_tables(parts).combine_chunks()
-        return cls(tables)
+    def open(cls, manifest: Manifest, root: Path, opened: Opened | None = None) -> Documents:
+        """Reads the products of every shard from the cache's `root`, but for those that are `opened`."""
+        opened = Opened() if opened is None else opened
+        return cls(
+            {
+                shard.number: [
+                    opened.part(
+                        "products",
+                        root / each.owner / products_path(shard.number, each.segment_id),
+                        _read,
+                    )
+                    for each in shard.segments
+                ]
+                for shard in manifest.shards
+            }
+        )
 
     def take(
         self, locators: NDArray[np.int64], columns: tuple[str, ...] = SHOWN
@@ -51,9 +59,18 @@ class Documents:
         """One dict a locator, in order."""
         shards, rows = shards_and_rows(locators)
         found: list[dict[str, Any]] = [{}] * len(locators)
-        for shard in np.unique(shards):
-            at = np.flatnonzero(shards == shard)
-            table = self._tables[int(shard)].select(columns).take(pa.array(rows[at]))
-            for position, row in zip(at, table.to_pylist(), strict=True):
-                found[position] = row
+        for shard in np.unique(shards).tolist():
+            first_rows = self._first_rows[shard]
+            of_shard = np.flatnonzero(shards == shard)
+            segments = np.searchsorted(first_rows, rows[of_shard], side="right") - 1
+            for segment in np.unique(segments).tolist():
+                at = of_shard[segments == segment]
+                table = self._tables[shard][segment].select(columns)
+                taken = table.take(pa.array(rows[at] - first_rows[segment]))
+                for position, row in zip(at.tolist(), taken.to_pylist(), strict=True):
+                    found[position] = row
         return found
+
+
+def _read(path: Path) -> pa.Table:
+    return pq.read_table(path, columns=list(LOOKED_UP)).combine_chunks()

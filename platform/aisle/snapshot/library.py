@@ -1,7 +1,8 @@
 """The library: snapshots in a store, CURRENT, and verified local copies of what is served.
 
 Nothing in the store is edited in place. A file reaches the serving cache once, is checked against its manifest, and is
-checked again whenever a process opens it: a damaged byte is a clear error, not a wrong answer.
+checked again when a process first opens it: a damaged byte is a clear error, not a wrong answer. A file that was right
+and has not been touched since is not read again for the next snapshot.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ class Library:
 
     def __init__(self, store: Store) -> None:
         self.store = store
+        self._right: dict[tuple[Path, str], tuple[int, int, int]] = {}
+        """Cached files that were found to have a sha256, as the file system knew them then."""
 
     def current(self) -> str:
         """The live snapshot's id; SnapshotError where nothing has been published."""
@@ -50,6 +53,16 @@ class Library:
 
     def manifest(self, snapshot_id: str) -> Manifest:
         """Reads a manifest; SnapshotError where the snapshot is not there or not readable."""
+        path = self.require(snapshot_id)
+        manifest = Manifest.from_json(self.store.read_bytes(path), f"{self.store.url}/{path}")
+        if manifest.snapshot_id != snapshot_id:
+            raise SnapshotError(
+                f"{path}: names itself {manifest.snapshot_id!r}, expected {snapshot_id!r}"
+            )
+        return manifest
+
+    def require(self, snapshot_id: str) -> str:
+        """The path of a snapshot's manifest; SnapshotError where there is none, with the snapshots that there are."""
         path = f"snapshots/{snapshot_id}/manifest.json"
         if not self.store.exists(path):
             known = ", ".join(self.ids()[-5:]) or "none"
@@ -57,12 +70,7 @@ class Library:
                 f"{self.store.url}: snapshot {snapshot_id!r} is not there; the newest ones are: {known}. If CURRENT "
                 "names it, go back with python -m jobs.rollback"
             )
-        manifest = Manifest.from_json(self.store.read_bytes(path), f"{self.store.url}/{path}")
-        if manifest.snapshot_id != snapshot_id:
-            raise SnapshotError(
-                f"{path}: names itself {manifest.snapshot_id!r}, expected {snapshot_id!r}"
-            )
-        return manifest
+        return path
 
     def fetch(self, manifest: Manifest, prefixes: Iterable[str], cache_dir: Path) -> Path:
         """Copies files into the cache, verified, and returns the cache's root of snapshots.
@@ -84,18 +92,26 @@ class Library:
             if not path.startswith(wanted):
                 continue
             local = root / entry.owner / path
-            if not _is(local, entry.sha256, entry.size):
+            if not self._is_right(local, entry.sha256, entry.size):
                 self.store.fetch(f"snapshots/{entry.owner}/{path}", local, entry.sha256, entry.size)
+            self._right[local, entry.sha256] = _state(local)
         return root
 
-
-def _is(path: Path, sha256: str, size: int) -> bool:
-    """Is the cached copy there, and is it right? A wrong one is fetched again."""
-    if not path.is_file():
+    def _is_right(self, path: Path, sha256: str, size: int) -> bool:
+        """Is the cached copy there, and is it right? A wrong one is fetched again."""
+        if not path.is_file():
+            return False
+        if self._right.get((path, sha256)) == _state(path):
+            return True
+        if path.stat().st_size == size and sha256_of(path) == sha256:
+            return True
+        logger.warning(
+            "cached file differs from its manifest, fetching it again", extra={"path": str(path)}
+        )
         return False
-    if path.stat().st_size == size and sha256_of(path) == sha256:
-        return True
-    logger.warning(
-        "cached file differs from its manifest, fetching it again", extra={"path": str(path)}
-    )
-    return False
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    """Changes whenever a file is written or replaced."""
+    known = path.stat()
+    return known.st_ino, known.st_size, known.st_mtime_ns

@@ -26,6 +26,7 @@ from aisle.retrieve.shard import Shard
 from aisle.snapshot.documents import Documents
 from aisle.snapshot.library import Library
 from aisle.snapshot.manifest import STATISTICS_PATH, Manifest, segment_path, tombstones_path
+from aisle.snapshot.opened import Opened
 from aisle.stages import Encoder, Ranker, RelevanceFilter, Rewrite
 from aisle.text import Analyzer
 
@@ -96,6 +97,7 @@ class LoadedSnapshot:
         settings: Settings,
         parts: Parts = Parts.ALL,
         shards: Iterable[int] | None = None,
+        opened: Opened | None = None,
     ) -> LoadedSnapshot:
         """Fetches, verifies and opens parts of a snapshot.
 
@@ -105,12 +107,14 @@ class LoadedSnapshot:
             settings: depths, weights, thread counts and the cache's folder.
             parts: what to open.
             shards: shard numbers, all where none; only with `Parts.SHARDS`.
+            opened: what other snapshots of this process hold open; shared instead of opened again.
 
         Raises:
             SnapshotError: the snapshot or a file is missing or damaged.
             ModelError: a model does not fit the features that this version computes.
         """
         snapshot_id = manifest.snapshot_id
+        opened = Opened() if opened is None else opened
         numbers = (
             sorted(shards) if shards is not None else [each.number for each in manifest.shards]
         )
@@ -129,18 +133,32 @@ class LoadedSnapshot:
             manifest=manifest,
             parts=parts,
             analyzer=Analyzer(manifest.index.lexical.stemmer),
-            _encoder=open_encoder(models["encoder"], threads=threads)
+            _encoder=opened.part(
+                "encoder", models["encoder"], lambda folder: open_encoder(folder, threads=threads)
+            )
             if Parts.QUERY in parts
             else None,
-            _statistics=Statistics.open(root / manifest.locate(STATISTICS_PATH))
+            _statistics=opened.part(
+                "statistics", root / manifest.locate(STATISTICS_PATH), Statistics.open
+            )
             if Parts.QUERY in parts
             else None,
-            shards=_open_shards(manifest, root, numbers, settings) if Parts.SHARDS in parts else (),
-            _ranker=_open_ranker(manifest, models, threads) if Parts.RANK in parts else None,
-            _relevance=_open_relevance(manifest, models, settings, threads)
+            shards=_open_shards(manifest, root, numbers, settings, opened)
+            if Parts.SHARDS in parts
+            else (),
+            _ranker=opened.part(
+                "ranker", models["ranker"], lambda _: _open_ranker(manifest, models, threads)
+            )
             if Parts.RANK in parts
             else None,
-            _documents=Documents.open(manifest, root) if Parts.DOCUMENTS in parts else None,
+            _relevance=opened.part(
+                "relevance",
+                models["relevance"],
+                lambda _: _open_relevance(manifest, models, settings, threads),
+            )
+            if Parts.RANK in parts
+            else None,
+            _documents=Documents.open(manifest, root, opened) if Parts.DOCUMENTS in parts else None,
         )
 
     def warm_up(self) -> None:
@@ -184,7 +202,7 @@ def _prefixes(parts: Parts, shards: Iterable[int]) -> list[str]:
 
 
 def _open_shards(
-    manifest: Manifest, root: Path, numbers: list[int], settings: Settings
+    manifest: Manifest, root: Path, numbers: list[int], settings: Settings, opened: Opened
 ) -> tuple[Shard, ...]:
     shards = []
     for entry in manifest.shards:
@@ -197,7 +215,10 @@ def _open_shards(
                 path = tombstones_path(entry.number, each.segment_id)
                 dead = np.load(root / manifest.locate(path))
             folder = root / each.owner / segment_path(entry.number, each.segment_id)
-            segments.append((Segment.open(folder, manifest.index), dead))
+            # How it is searched is the snapshot's, not the segment's: other efforts want another opening.
+            kind = f"segment {manifest.index.dense.model_dump_json()}"
+            segment = opened.part(kind, folder, lambda at: Segment.open(at, manifest.index))
+            segments.append((segment, dead))
         shards.append(Shard(entry.number, segments, settings.retrieval.dense_weight))
     return tuple(shards)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,7 +13,10 @@ from aisle.batch import SearchBatch
 from aisle.config import Settings
 from aisle.errors import SnapshotError, StoreReadOnly
 from aisle.local import local_pipeline
+from aisle.schema import SearchRequest
 from aisle.snapshot import LoadedSnapshot, Parts
+from aisle.snapshot.opened import Opened
+from aisle.stages import Deadline
 from tests.shop import library_of, live, load, run_night, sample, settings_for, write_source
 
 
@@ -109,3 +114,43 @@ def test_a_store_without_compare_and_swap_is_searched_and_refuses_to_publish(
     assert found["product_id"][0] == sample().products["product_id"][3]
     with pytest.raises(StoreReadOnly, match="use a local path or s3://"):
         run_night(mirrored)
+
+
+def test_what_two_nights_share_is_opened_once_and_answers_as_before(settings: Settings) -> None:
+    library, first = library_of(settings), live(settings)
+    products = sample().products.slice(0, 30).to_pylist()
+    products[7]["title"] = "something else altogether"
+    write_source(
+        Path(str(settings.catalog.source.url)),
+        pa.Table.from_pylist(products, schema=sample().products.schema),
+    )
+    run_night(settings)
+    second, opened = live(settings), Opened()
+    before = LoadedSnapshot.load(library, first, settings, opened=opened)
+    parts = len(opened)
+    after = LoadedSnapshot.load(library, second, settings, opened=opened)
+    assert after.encoder is before.encoder
+    assert after.statistics is not before.statistics
+    # One product changed: one delta segment with its products, and the catalogue's statistics.
+    assert len(opened) == parts + 3
+    request = SearchRequest(query="something else", k=10)
+    alone = LoadedSnapshot.load(library, second, settings)
+    answers = [
+        asyncio.run(local_pipeline(each, settings).search([request], Deadline.after(30)))[0].hits
+        for each in (after, alone)
+    ]
+    assert answers[0] == answers[1] != []
+    del before, after
+    gc.collect()
+    assert len(opened) == 0
+
+
+def test_a_file_touched_since_it_was_checked_is_checked_again(settings: Settings) -> None:
+    library, manifest = library_of(settings), live(settings)
+    path = some_file(settings, "product_ids.npy")
+    root = library.fetch(manifest, [path], Path(settings.serving.cache_dir))
+    cached = root / manifest.locate(path)
+    good = cached.read_bytes()
+    cached.write_bytes(bytes(len(good)))
+    library.fetch(manifest, [path], Path(settings.serving.cache_dir))
+    assert cached.read_bytes() == good
