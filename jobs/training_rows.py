@@ -31,13 +31,30 @@ def splits(settings: Settings) -> tuple[Judgments, Judgments]:
     return judgments.split("train"), judgments.split("dev")
 
 
+def learning(settings: Settings, manifest: Manifest) -> tuple[TrainingRows, Judgments]:
+    """Rows of every split that `ranker.learn_from` names, and their judgments. JudgmentError on an unknown split."""
+    named = dict(zip(("train", "dev"), splits(settings), strict=True))
+    unknown = sorted(set(settings.ranker.learn_from) - set(named))
+    if unknown or not settings.ranker.learn_from:
+        raise JudgmentError(
+            f"ranker.learn_from names {', '.join(unknown) or 'no split'}; models learn from train, dev or both, "
+            "the test split only measures"
+        )
+    rows = None
+    for split in settings.ranker.learn_from:
+        found = collect(settings, manifest, named[split])
+        rows = found if rows is None else rows.joined(found)
+    assert rows is not None
+    return rows, named[settings.ranker.learn_from[0]]
+
+
 def collect(settings: Settings, manifest: Manifest, judgments: Judgments) -> TrainingRows:
-    """Features of judged pairs and of some unjudged candidates, as the serving pipeline computes them.
+    """Features of judged pairs and of all retrieved candidates, as the serving pipeline computes them.
 
     The fused score orders while collecting, so that rows do not depend on the model that is about to be replaced.
     """
     table = TableSearch(settings, manifest).with_rewrites(training_queries(judgments))
-    make = MakeFeatures(Opener(settings, manifest, rank=False), settings.ranker.unjudged_per_query)
+    make = MakeFeatures(Opener(settings, manifest, rank=False), None)
     found = map_table(
         table, [(make, settings.ray.embed_workers)], batch_rows=_BATCH_ROWS, step="features"
     )

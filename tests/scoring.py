@@ -6,8 +6,12 @@ forward index.
 
 from __future__ import annotations
 
+import functools
+import re
 from collections import Counter
+from collections.abc import Collection, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,9 +20,11 @@ from numpy.typing import NDArray
 from aisle.index.forward import ATTRIBUTES, BRAND, CATEGORY, DESCRIPTION, FIELDS, TITLE, field_texts
 from aisle.rank.features import FEATURES
 from aisle.retrieve.query import RetrievalQuery
-from aisle.text import Analyzer, trigrams
+from aisle.text import Analyzer, trigram_hashes, trigrams
 
 K1, B = 1.2, 0.75
+UNITS = set(re.findall(r"\w+", "in ft yd lb oz gal qt v w a mm cm m kg g ml l gb tb sq"))
+CONNECTORS = set(re.findall(r"\w+", "with for in by from without w and compat fit"))
 CONSTRAINTS = {"brand", "colour", "size", "material", "attribute", "model", "use", "department"}
 
 Floats = NDArray[np.float64]
@@ -114,7 +120,143 @@ def features_of(
         "query_idf_mean": np.full(n, idf.mean() if own else 0.0),
         "query_unknown_share": np.full(n, 1.0 - query.known[:own].mean() if own else 0.0),
     }
+    columns |= title_columns(query, products, texts, analyzer)
     return np.stack([np.asarray(columns[name], dtype=float) for name in FEATURES], axis=1)
+
+
+def title_columns(
+    query: RetrievalQuery, products: pa.Table, texts: list[list[list[str]]], analyzer: Analyzer
+) -> dict[str, Any]:
+    """The columns of word order and near misses, one product after the other."""
+    own, idf = query.own_terms, query.idf.astype(float)[: query.own_terms]
+    terms, words = query.terms[:own], [query.terms[i] for i in query.order]
+    total = max(idf.sum(), 1e-9)
+    numbers = [t for t in terms if any(c.isdigit() for c in t)]
+    measured = [(a, b) for a, b in pairwise(words) if is_number(a) and b in UNITS and a != b]
+    head = head_of(words)
+    rarest = terms[int(idf.argmax())] if own and idf.max() > 0 else None
+    asked = set(query.grams.tolist())
+    rows: list[dict[str, Any]] = []
+    for title, attributes, description, text in zip(
+        texts[TITLE],
+        texts[ATTRIBUTES],
+        texts[DESCRIPTION],
+        field_texts(products, "title"),
+        strict=True,
+    ):
+        cut = next((j for j in range(1, len(title)) if connects(title, j)), len(title))
+        at = [j for j, term in enumerate(title) if term in terms]
+        held = {t: t in title for t in terms}
+        grams = set(trigrams(analyzer.words(text)).tolist())
+        spelt = {
+            t: len(grams & set(own_grams)) / len(own_grams) if own_grams else 0.0
+            for t in terms
+            if not held[t]
+            for own_grams in [trigram_hashes(f" {t}").tolist()]
+        }
+
+        def share(some: Collection[str]) -> float:
+            return sum(w for t, w in zip(terms, idf, strict=True) if t in some) / total
+
+        pairs = list(pairwise(title))
+        agreed = [pair in pairs for pair in measured]
+        other = [
+            any(b == unit and is_number(a) and a != n for a, b in pairs) for n, unit in measured
+        ]
+        typed = query.attributeness[:own] * idf
+        rows.append(
+            {
+                "first_match": at[0] / len(title) if at else 1.0,
+                "head_matched": bool(title) and title[cut - 1] in terms,
+                "head_is_query_head": bool(title) and title[cut - 1] == head,
+                "query_head_in_title": head in title,
+                "query_head_before_connector": head in title[:cut],
+                "coverage_head": share(title[:cut]),
+                "coverage_start": share(title[:3]),
+                "coverage_attributes": share(attributes),
+                "coverage_description": share(description),
+                "longest_run": longest_run(words, title) / max(len(words), 1),
+                "ordered_share": subsequence(words, title) / max(len(words), 1),
+                "match_density": sum(held.values()) / (at[-1] - at[0] + 1) if at else 0.0,
+                "numbers_in_title": np.mean([n in title for n in numbers]) if numbers else -1.0,
+                "unit_agreement": np.mean(agreed) if measured else -1.0,
+                "unit_conflict": np.mean([o and not a for a, o in zip(agreed, other, strict=True)])
+                if measured
+                else -1.0,
+                "title_numbers": sum(is_number(t) for t in title),
+                "missing_idf_max": max(
+                    (w for t, w in zip(terms, idf, strict=True) if not held[t]), default=0.0
+                )
+                / max(idf.max(initial=0.0), 1e-9),
+                "rarest_in_title": rarest in title,
+                "fuzzy_coverage": sum(
+                    w if held[t] else w * spelt[t] ** 2 for t, w in zip(terms, idf, strict=True)
+                )
+                / total,
+                "near_terms": sum(each >= 0.6 for each in spelt.values()),
+                "trigram_jaccard": len(asked & grams) / max(len(asked | grams), 1),
+                "attribute_agreement": sum(
+                    w for t, w in zip(terms, typed, strict=True) if t in attributes
+                ),
+                "attribute_conflict": sum(
+                    w
+                    for t, w in zip(terms, typed, strict=True)
+                    if attributes and t not in attributes and not held[t]
+                ),
+            }
+        )
+    constant = {
+        "query_idf_max": idf.max(initial=0.0),
+        "query_numbers": len(numbers),
+        "query_brandness": query.brandness[:own].max(initial=0.0),
+        "query_attributeness": query.attributeness[:own].max(initial=0.0),
+    }
+    found = {name: np.array([row[name] for row in rows], dtype=float) for name in rows[0]}
+    return found | {name: np.full(len(rows), value) for name, value in constant.items()}
+
+
+def is_number(term: str) -> bool:
+    return re.fullmatch(r"\d+([./]\d+)*", term) is not None
+
+
+def connects(words: Sequence[str], at: int) -> bool:
+    unit = words[at] in UNITS and at > 0 and is_number(words[at - 1])
+    return words[at] in CONNECTORS and not unit
+
+
+def head_of(words: Sequence[str]) -> str | None:
+    head = None
+    for at, word in enumerate(words):
+        if head is not None and connects(words, at):
+            break
+        if not (is_number(word) or word in UNITS or word in CONNECTORS):
+            head = word
+    return head
+
+
+def longest_run(words: Sequence[str], title: Sequence[str]) -> int:
+    runs = [
+        k
+        for i in range(len(words))
+        for j in range(len(title))
+        for k in range(1, min(len(words) - i, len(title) - j) + 1)
+        if list(words[i : i + k]) == list(title[j : j + k])
+    ]
+    return max(runs, default=0)
+
+
+def subsequence(words: Sequence[str], title: Sequence[str]) -> int:
+    """Length of the longest common subsequence, straight from its recursion."""
+
+    @functools.cache
+    def length(i: int, j: int) -> int:
+        if i == len(words) or j == len(title):
+            return 0
+        if words[i] == title[j]:
+            return 1 + length(i + 1, j + 1)
+        return max(length(i + 1, j), length(i, j + 1))
+
+    return length(0, 0)
 
 
 def bm25_parts(counts: Floats, lengths: Floats, mean_lengths: Floats, worth: Floats) -> Floats:

@@ -190,12 +190,26 @@ class RankerConfig(Section):
     """When the folder is not there: fail, or order by the fused score. A first night has nothing to train on yet."""
     unjudged_per_query: int = Field(20, ge=0)
     """Training: retrieved candidates a query that nobody judged, taken as lowest; 0 where pools are shallow."""
+    learn_from: tuple[str, ...] = ("train",)
+    """Training: splits whose judgments teach ranker and relevance filter. A small set can spare no dev split; queries
+    that a fine-tuned encoder has seen teach too much trust in the cosine."""
+    recipe: str = "auto"
+    """Training: `auto` compares every recipe on held-back queries and takes the best, a plain column included; or one
+    of `linear`, `order`, `gain`, `order + gain`, ... (`aisle.rank.train`)."""
+    folds: int = Field(5, ge=2, le=20)
+    """Training: parts into which the queries are dealt for that comparison."""
     rounds: int = Field(300, ge=1)
-    """Training: boosting rounds at most; a dev split stops earlier."""
+    """Training: boosting rounds at most; the comparison may take fewer."""
+    seeds: int = Field(1, ge=1, le=10)
+    """Training: forests that are averaged; scoring time grows with them."""
     leaves: int = Field(31, ge=2)
     """Training: leaves of a tree."""
+    min_rows_in_leaf: int = Field(20, ge=1)
+    """Training: rows that a leaf must hold; more where judgments are few."""
     learning_rate: float = Field(0.06, gt=0, le=1)
     """Training: shrinkage."""
+    monotone: tuple[str, ...] = ()
+    """Training: features with which a tree's score must never fall."""
 
 
 class RelevanceConfig(Section):
@@ -207,10 +221,12 @@ class RelevanceConfig(Section):
     """When the folder is not there: fail, or take the raw cosine with threshold 0."""
     threshold: float | None = Field(None, ge=0, le=1)
     """Overrides the trained threshold; 0 keeps everything."""
-    family: Literal["linear", "sqrt", "quadratic", "power", "logistic", "blend"] = "blend"
-    """Training: the map from score to probability (Cosine Adapter)."""
+    family: Literal["auto", "linear", "sqrt", "quadratic", "power", "logistic", "blend"] = "blend"
+    """Training: the map from score to probability (Cosine Adapter); `auto` compares all and takes the best."""
     wanted_recall: float = Field(0.95, gt=0, le=1)
     """Training: the threshold keeps this share of the relevant pairs of the dev split."""
+    wanted_precision: float | None = Field(None, gt=0, le=1)
+    """Training: instead, the lowest threshold at which this share of what is kept is relevant."""
 
 
 class EvaluationConfig(Section):

@@ -21,6 +21,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from aisle.index.csr import distinct, mapped, offsets_of, within
+from aisle.index.kinds import kinds_of
 from aisle.text import Analyzer, padded, trigram_hashes
 
 FIELDS = ("title", "brand", "category", "attributes", "description")
@@ -52,6 +53,8 @@ class ForwardIndex:
     document_frequency: NDArray[np.int32]
     """(v, f + 1): rows of the segment that hold the term in a field; the last column counts any field."""
     terms: RowTerms
+    kinds: NDArray[np.uint8]
+    """(v,): what each term is by its spelling; see `aisle.index.kinds`."""
 
     @property
     def rows(self) -> int:
@@ -109,7 +112,7 @@ class ForwardIndex:
             terms = pa.ipc.open_file(source).read_all()["term"].to_pylist()
         frequency = mapped(folder / "document_frequency.npy")
         of_rows = RowTerms(*(mapped(folder / f"{name}.npy") for name in RowTerms._fields))
-        index = cls({term: i for i, term in enumerate(terms)}, frequency, of_rows)
+        index = cls({term: i for i, term in enumerate(terms)}, frequency, of_rows, kinds_of(terms))
         index._check()
         return index
 
@@ -136,6 +139,7 @@ class ForwardIndex:
             {term: i for i, term in enumerate(ordered)},
             document_frequency(final, lengths, len(ordered)),
             RowTerms(offsets_of(lengths.ravel()), final, *_title_grams(titles)),
+            kinds_of(ordered),
         )
 
     def _lengths(self) -> NDArray[np.int64]:

@@ -9,16 +9,19 @@ computed by `aisle.index.kernel`.
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aisle.index import kernel
+from aisle.index import kernel, kernel_title
 from aisle.index.forward import ForwardIndex
+from aisle.index.kinds import CONNECTOR, NUMERIC, UNIT, kind_of
 from aisle.retrieve.query import RetrievalQuery, attainable
+from aisle.text import trigram_hashes
 
-FEATURES = (
+_BASE = (
     "fused",
     "cosine",
     "bm25",
@@ -49,6 +52,15 @@ FEATURES = (
     "query_idf_mean",
     "query_unknown_share",
 )
+_QUERY = (
+    "query_idf_max",
+    "query_numbers",
+    "query_brandness",
+    "query_attributeness",
+)
+"""What only the query decides, beside what `aisle.index.kernel` says of it; trees need it to read the rest."""
+
+FEATURES = (*_BASE, *kernel_title.COLUMNS, *_QUERY)
 """Column names, in the order of the matrix."""
 
 _DIGIT = re.compile(r"\d")
@@ -69,6 +81,18 @@ class Prepared(NamedTuple):
     """Share of the own terms that no product holds."""
     attainable: float
     """See `aisle.retrieve.query.attainable`."""
+    head: int
+    """The own term that names what is wanted, -1 for none."""
+    numbers: NDArray[np.int32]
+    """(m,) own terms that are a number before a unit."""
+    units: NDArray[np.int32]
+    """(m,) the unit behind each."""
+    word_grams: NDArray[np.int32]
+    """Trigram hashes of each own term, term after term; ends of words are left out, stems do not have them."""
+    word_bounds: NDArray[np.int64]
+    """(own + 1,) where each term begins in `word_grams`."""
+    of_query: NDArray[np.float32]
+    """(4,) the columns that only the query decides."""
 
 
 def prepare(query: RetrievalQuery) -> Prepared:
@@ -80,12 +104,45 @@ def prepare(query: RetrievalQuery) -> Prepared:
             flags[t] |= kernel.PRODUCT
         elif kind in _CONSTRAINT_TYPES:
             flags[t] |= kernel.CONSTRAINT
+    kinds = [kind_of(term) for term in query.terms]
+    words = query.order.tolist()
+    measured = [
+        (a, b) for a, b in pairwise(words) if kinds[a] & NUMERIC and kinds[b] & UNIT and a != b
+    ]
+    grams = [trigram_hashes(f" {term}") for term in query.terms[:own]]
     return Prepared(
         worth=query.idf * query.weights,
         flags=np.array(flags, dtype=np.uint8),
         unknown_share=1.0 - float(query.known[:own].mean()) if own else 0.0,
         attainable=attainable(query),
+        head=_head(words, kinds),
+        numbers=np.array([a for a, _ in measured], dtype=np.int32),
+        units=np.array([b for _, b in measured], dtype=np.int32),
+        word_grams=np.concatenate([*grams, np.empty(0, np.int32)]),
+        word_bounds=np.cumsum([0, *(len(each) for each in grams)], dtype=np.int64),
+        of_query=np.array(
+            [
+                query.idf[:own].max(initial=0.0),
+                sum(flag & kernel.NUMERIC for flag in flags),
+                query.brandness[:own].max(initial=0.0),
+                query.attributeness[:own].max(initial=0.0),
+            ],
+            dtype=np.float32,
+        ),
     )
+
+
+def _head(words: list[int], kinds: list[int]) -> int:
+    """The last word before the first connector that is neither number nor unit, as an index into the terms; or -1."""
+    head = -1
+    for at, word in enumerate(words):
+        kind = kinds[word]
+        number_before = at > 0 and kinds[words[at - 1]] & NUMERIC
+        if kind & CONNECTOR and head >= 0 and not (kind & UNIT and number_before):
+            break
+        if not kind:
+            head = word
+    return head
 
 
 def score_rows(
@@ -111,7 +168,8 @@ def score_rows(
     Returns:
         float32 (n, len(FEATURES)).
     """
-    return kernel.score(
+    features = np.empty((len(rows), len(FEATURES)), dtype=np.float32)
+    features[:, : len(_BASE)] = kernel.score(
         rows,
         vectors.view(np.uint16),
         *forward.terms,
@@ -131,3 +189,22 @@ def score_rows(
         prepared.attainable,
         float(dense_weight),
     )
+    features[:, len(_BASE) : -len(_QUERY)] = kernel_title.score(
+        rows,
+        *forward.terms,
+        forward.kinds,
+        ids,
+        query.own_terms,
+        query.order,
+        query.idf,
+        query.attributeness,
+        prepared.flags,
+        prepared.head,
+        prepared.numbers,
+        prepared.units,
+        query.grams,
+        prepared.word_grams,
+        prepared.word_bounds,
+    )
+    features[:, -len(_QUERY) :] = prepared.of_query
+    return features

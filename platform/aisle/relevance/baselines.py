@@ -25,6 +25,8 @@ class CutRow:
 
     method: str
     measures: PairMeasures
+    scores: Floats
+    """(n,) relevance of each measured pair."""
     threshold: float
     """The cut that keeps the wanted recall of the measured pairs."""
 
@@ -56,7 +58,10 @@ def compare_cuts(
         scores[name] = value
     return [
         CutRow(
-            method, measure_pairs(s, test.relevant), threshold_for_recall(s, test.relevant, recall)
+            method,
+            measure_pairs(s, test.relevant),
+            np.asarray(s, np.float64),
+            threshold_for_recall(s, test.relevant, recall),
         )
         for method, s in scores.items()
     ]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aisle.index.filters import Filters
-from aisle.index.forward import BRAND, FIELDS
+from aisle.index.forward import ATTRIBUTES, BRAND, FIELDS
 from aisle.index.kernel import K1
 from aisle.index.statistics import Statistics
 from aisle.stages import Rewrite
@@ -40,6 +40,8 @@ class RetrievalQuery:
     """(t,) inverse document frequency over the whole catalogue."""
     brandness: NDArray[np.float32]
     """(t,) share of the products holding the term that hold it in their brand."""
+    attributeness: NDArray[np.float32]
+    """(t,) share of the products holding the term that hold it in their attributes."""
     known: NDArray[np.bool_]
     """(t,) whether any product holds the term."""
     types: tuple[str, ...]
@@ -95,6 +97,7 @@ def analyse(
         weights=weights,
         idf=idf.astype(np.float32),
         brandness=frequency[:, BRAND] / np.maximum(any_field, 1),
+        attributeness=frequency[:, ATTRIBUTES] / np.maximum(any_field, 1),
         known=any_field > 0,
         types=_types(rewrite, distinct, analyzer),
         grams=trigrams(words),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from aisle.index import kernel
+from aisle.index import kernel, kernel_title
 from aisle.index.segment import Segment
 from aisle.rank.features import FEATURES, Prepared, prepare, score_rows
 from aisle.retrieve.candidates import Candidates, locate
@@ -44,6 +44,7 @@ class Shard:
     ) -> None:
         """Takes (segment, dead rows) pairs in manifest order; row numbers follow that order. Compiles the kernels."""
         kernel.warm_up()
+        kernel_title.warm_up()
         self.number = number
         self._dense_weight = dense_weight
         self._segments: list[_LiveSegment] = []

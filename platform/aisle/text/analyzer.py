@@ -45,6 +45,8 @@ _UNITS = {
     "tb": ("terabyte", "terabytes"),
     "sq": ("square",),
 }
+UNITS = frozenset(_UNITS)
+"""Terms that name a unit of measure."""
 _UNIT_OF = {spelling: unit for unit, spellings in _UNITS.items() for spelling in spellings}
 
 # A decimal or fraction; a number whose word ends in one to three letters or a unit (they then match as a word); a word.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,12 +43,13 @@ def training_queries(judgments: Judgments) -> pa.Table:
 
 
 class FeatureBatch:
-    """Maps `training_queries` rows to one row a pair: `query, product_id, grade, cosine, features`.
+    """Maps `training_queries` rows to one row a pair: `query, product_id, grade, place, cosine, features`.
 
-    `grade` is null for a candidate that nobody judged; at most `unjudged` of those a query, drawn by the query's hash.
+    `grade` is null for a candidate that nobody judged; at most `unjudged` of those a query, drawn by the query's hash,
+    or all of them. `place` is the candidate's place by the fused score, from 0, -1 where retrieval did not find it.
     """
 
-    def __init__(self, pipeline: Pipeline, unjudged: int) -> None:
+    def __init__(self, pipeline: Pipeline, unjudged: int | None) -> None:
         self._pipeline = pipeline
         self._unjudged = unjudged
 
@@ -64,22 +64,19 @@ class FeatureBatch:
         rewrites = rewrites_of(batch)
         deadline = Deadline.after(_DEADLINE_S)
         pairs = await self._pipeline.score_pairs(rewrites, judged, deadline)
-        found = []
-        if self._unjudged:
-            requests = [SearchRequest(query=query) for query in queries]
-            found = await self._pipeline.rank(requests, rewrites, deadline, Trace())
+        requests = [SearchRequest(query=query) for query in queries]
+        found = await self._pipeline.rank(requests, rewrites, deadline, Trace())
         tables = []
         for i, query in enumerate(queries):
             grade_of = dict(zip(judged[i], grades[i], strict=True))
-            parts = [pairs[i].candidates]
-            if found:
-                unjudged = [
-                    at
-                    for at, each in enumerate(found[i].candidates.product_ids)
-                    if each.decode() not in grade_of
-                ]
-                parts.append(found[i].candidates.take(_draw(query, unjudged, self._unjudged)))
-            for candidates in parts:
+            hits = found[i].candidates
+            place_of = {each.decode(): at for at, each in enumerate(hits.product_ids)}
+            unjudged = [at for each, at in place_of.items() if each not in grade_of]
+            wanted = len(unjudged) if self._unjudged is None else self._unjudged
+            for candidates in (
+                pairs[i].candidates,
+                hits.take(draw(query, np.array(unjudged, np.int64), wanted)),
+            ):
                 ids = [each.decode() for each in candidates.product_ids]
                 tables.append(
                     pa.table(
@@ -87,6 +84,7 @@ class FeatureBatch:
                             "query": pa.array([query] * len(ids), pa.string()),
                             "product_id": pa.array(ids, pa.string()),
                             "grade": pa.array([grade_of.get(each) for each in ids], pa.float64()),
+                            "place": pa.array([place_of.get(each, -1) for each in ids], pa.int32()),
                             "cosine": pa.array(candidates.cosine),
                             "features": pa.FixedSizeListArray.from_arrays(
                                 pa.array(np.ascontiguousarray(candidates.features).ravel()),
@@ -98,14 +96,14 @@ class FeatureBatch:
         return pa.concat_tables(tables)
 
 
-def _draw(query: str, positions: Sequence[int], wanted: int) -> NDArray[np.int64]:
-    """Some positions, half of them the best ranked (hard negatives), the rest anywhere; the same for the same query."""
-    if len(positions) <= wanted:
-        return np.array(positions, dtype=np.int64)
+def draw(query: str, places: NDArray[np.int64], wanted: int) -> NDArray[np.int64]:
+    """Some ascending places, half of them the best (hard negatives), the rest anywhere; the same for the same query."""
+    if len(places) <= wanted:
+        return places
     hard = wanted // 2
     rng = np.random.default_rng(zlib.crc32(query.encode()))
-    rest = rng.choice(np.array(positions[hard:]), size=wanted - hard, replace=False)
-    return np.concatenate([np.array(positions[:hard], dtype=np.int64), rest.astype(np.int64)])
+    rest = rng.choice(places[hard:], size=wanted - hard, replace=False)
+    return np.concatenate([places[:hard], rest])
 
 
 @dataclass(frozen=True)
@@ -113,7 +111,7 @@ class MakeFeatures:
     """Makes a `FeatureBatch` where it runs."""
 
     opener: Opener
-    unjudged: int
+    unjudged: int | None
 
     def __call__(self) -> FeatureBatch:
         """Opens the snapshot."""
@@ -130,6 +128,10 @@ class TrainingRows:
     cosine: NDArray[np.float32]
     grades: NDArray[np.float64]
     """NaN where nobody judged the pair."""
+    place: NDArray[np.int64]
+    """By the fused score of the query's candidates, from 0; -1 where retrieval did not find the product."""
+    product_ids: NDArray[np.bytes_]
+    """Never a feature; for ablations and reports."""
 
     @classmethod
     def from_table(cls, table: pa.Table) -> TrainingRows:
@@ -146,11 +148,18 @@ class TrainingRows:
             features=features.astype(np.float32),
             cosine=table["cosine"].to_numpy().astype(np.float32),
             grades=table["grade"].to_numpy(zero_copy_only=False).astype(np.float64),
+            place=table["place"].to_numpy().astype(np.int64),
+            product_ids=np.array([each.encode() for each in table["product_id"].to_pylist()]),
         )
+
+    @property
+    def seen(self) -> NDArray[np.bool_]:
+        """(n,) whether people judged the pair."""
+        return np.isfinite(self.grades)
 
     def judged(self) -> TrainingRows:
         """Only the pairs that people judged."""
-        return self.take(np.isfinite(self.grades))
+        return self.take(self.seen)
 
     def take(self, rows: NDArray[np.bool_]) -> TrainingRows:
         """The pairs where `rows` (n,) is true; queries keep their numbers."""
@@ -160,4 +169,28 @@ class TrainingRows:
             self.features[rows],
             self.cosine[rows],
             self.grades[rows],
+            self.place[rows],
+            self.product_ids[rows],
+        )
+
+    def thinned(self, unjudged: int) -> TrainingRows:
+        """All judged pairs and at most `unjudged` others a query, drawn as `draw` does."""
+        kept = self.seen.copy()
+        others = np.flatnonzero(~kept)
+        others = others[np.lexsort((self.place[others], self.query_index[others]))]
+        bounds = np.searchsorted(self.query_index[others], np.arange(len(self.queries) + 1))
+        for i, query in enumerate(self.queries):
+            kept[draw(query, others[bounds[i] : bounds[i + 1]], unjudged)] = True
+        return self.take(kept)
+
+    def joined(self, other: TrainingRows) -> TrainingRows:
+        """Both sets of rows; a query must not be in both."""
+        return TrainingRows(
+            (*self.queries, *other.queries),
+            np.concatenate([self.query_index, other.query_index + len(self.queries)]),
+            np.concatenate([self.features, other.features]),
+            np.concatenate([self.cosine, other.cosine]),
+            np.concatenate([self.grades, other.grades]),
+            np.concatenate([self.place, other.place]),
+            np.concatenate([self.product_ids, other.product_ids]),
         )

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from aisle.catalog.sample import build_sample
-from aisle.index import forward, kernel
+from aisle.index import forward, kernel, kernel_title
 from aisle.index.segment import Segment
 from aisle.rank import features
 from aisle.rank.features import FEATURES, prepare, score_rows
@@ -40,6 +40,8 @@ QUERIES: dict[str, dict[str, Any]] = {
     },
     "segments without a product": {"text": "black", "types": [("black", "colour")]},
     "segments of other types": {"text": "cheap lamp", "types": [("cheap lamp", "other")]},
+    "a size and what it is for": {"text": "10 in shelf bracket for 60 cm shelves in black"},
+    "misspelt": {"text": "wireles hedphones cottn"},
     "title only": {"text": "wireless headphones black", "boosts": {"title": 1.0}},
     "sixty words": {"text": " ".join(f"word{i}" for i in range(57)) + " red cotton lamp"},
 }
@@ -96,8 +98,11 @@ def test_the_kernel_spells_fields_and_columns_as_the_rest_does() -> None:
     assert len(forward.FIELDS) == kernel._FIELDS
     for name in ("TITLE", "BRAND", "CATEGORY", "ATTRIBUTES", "DESCRIPTION"):
         assert getattr(kernel, f"_{name}") == getattr(forward, name)
-    assert len(FEATURES) == kernel._COLUMNS
-    assert [getattr(kernel, f"_{name.upper()}") for name in FEATURES] == list(range(len(FEATURES)))
+    base = FEATURES[: kernel._COLUMNS]
+    assert [getattr(kernel, f"_{name.upper()}") for name in base] == list(range(len(base)))
+    title = FEATURES[kernel._COLUMNS :][: len(kernel_title.COLUMNS)]
+    assert title == kernel_title.COLUMNS
+    assert [getattr(kernel_title, f"_{name.upper()}") for name in title] == list(range(len(title)))
 
 
 def test_warm_kernels_refuse_to_compile_for_another_type() -> None:

@@ -3,11 +3,13 @@ import json
 import numpy as np
 import pytest
 
-from aisle.errors import JudgmentError, ModelError
+from aisle.errors import ConfigError, JudgmentError, ModelError
 from aisle.evaluation.judgments import Judgments
 from aisle.evaluation.metrics import ndcg_of_pairs
 from aisle.rank.onnx import OnnxRanker
-from aisle.rank.train import train_ranker
+from aisle.rank.rows import RankRows
+from aisle.rank.train import RECIPES, Recipe, assemble, recipe_named, train_parts, train_ranker
+from aisle.rank.trees import TreeSettings
 
 NAMES = ["lexical score", "cosine", "title[match]", "noise"]
 
@@ -36,14 +38,24 @@ def mean_ndcg(rows, scores):
     return float(np.nanmean(ndcg_of_pairs(judged, scores)))
 
 
-def train(rows, names=NAMES, **options):
+def train(rows, names=NAMES, *, recipe="order", seeds=1, seed=0, **settings):
     features, grades, query = rows
-    return train_ranker(features, grades, query, names, **{"lowest_grade": 1.0, **options})
+    return train_ranker(
+        features,
+        grades,
+        query,
+        names,
+        lowest_grade=1.0,
+        recipe=recipe_named(recipe),
+        settings=TreeSettings(**settings),
+        seeds=seeds,
+        seed=seed,
+    )
 
 
 @pytest.fixture(scope="module")
 def model():
-    return train(search_log(0), valid=search_log(1, 50), rounds=150, leaves=15)
+    return train(search_log(0), rounds=60, leaves=15)
 
 
 def test_a_trained_ranker_beats_the_best_single_feature(model):
@@ -53,13 +65,54 @@ def test_a_trained_ranker_beats_the_best_single_feature(model):
     assert ours > single + 0.1
 
 
-def test_onnx_equals_lightgbm(model, tmp_path):
-    model.save(tmp_path, measures={"ndcg@10": 0.5})
+@pytest.mark.parametrize("recipe", [each.name for each in RECIPES])
+def test_onnx_equals_training_for_every_recipe(recipe, tmp_path):
+    model = train(search_log(0, 40), rounds=12, leaves=7, recipe=recipe, seeds=2)
+    model.save(tmp_path)
     ranker = OnnxRanker.load(tmp_path)
     ranker.expect(NAMES)
     features = search_log(3)[0]
     np.testing.assert_allclose(ranker.score(features), model.score(features), atol=1e-4)
     assert ranker.score(features[:0]).shape == (0,)
+
+
+def test_the_scores_of_parts_are_those_of_the_assembled_model():
+    features, grades, query = search_log(0, 40)
+    rows = RankRows.checked("training", features, grades, query, width=4, lowest=1.0)
+    settings = TreeSettings(rounds=12, leaves=7)
+    parts = train_parts(rows, NAMES, RECIPES, settings)
+    others = search_log(3, 20)[0]
+    for (recipe, rounds), scores in parts.scores(others, RECIPES, [4, 12]).items():
+        model = assemble(parts, recipe, NAMES, settings, rounds)
+        np.testing.assert_allclose(model.score(others), scores, rtol=1e-5, atol=1e-5)
+
+
+def test_a_linear_blend_orders_by_what_the_grades_follow():
+    test = search_log(2)
+    blended = mean_ndcg(test, train(search_log(0, 20), recipe="linear").score(test[0]))
+    assert blended > max(mean_ndcg(test, test[0][:, i]) for i in range(4)) + 0.05
+
+
+def test_a_column_that_is_constant_inside_every_query_has_no_weight_in_a_blend():
+    features, grades, query = search_log(0, 30)
+    features[:, 3] = np.random.default_rng(0).normal(size=30)[query] + (grades.mean() > 0)
+    model = train((features, grades, query), recipe="linear")
+    assert model.linear is not None
+    assert abs(model.linear.weights[3]) < 1e-6
+
+
+def test_an_unjudged_row_counts_less_in_a_regression():
+    rows = search_log(0, 10)
+    judged = np.arange(200) % 2 == 0
+    checked = RankRows.checked("training", *rows, width=4, lowest=1.0, judged=judged)
+    assert set(np.unique(checked.weights)) == {0.3, 1.0}
+    assert checked.gains().max() == 1.0
+
+
+def test_an_unknown_recipe_is_refused():
+    with pytest.raises(ConfigError, match="no recipe 'magic'; there are linear"):
+        recipe_named("magic")
+    assert Recipe("x", linear=1.0).has_trees is False
 
 
 def test_the_description_holds_names_grades_training_and_measures(model, tmp_path):
@@ -69,8 +122,8 @@ def test_the_description_holds_names_grades_training_and_measures(model, tmp_pat
     assert described["grades"] == pytest.approx([1 + i / 3 for i in range(7)])
     assert described["measures"] == {"ndcg@10": 0.5}
     assert described["training"]["queries"] == 150
-    assert described["training"]["valid_ndcg@10"] > 0.5
-    assert described["training"]["rounds_used"] <= 150
+    assert described["training"]["recipe"] == "order"
+    assert described["training"]["rounds_used"] == 60
 
 
 def test_importance_ranks_the_columns_that_the_grades_follow(model):
@@ -90,26 +143,14 @@ def test_equal_input_and_seed_give_equal_bytes(tmp_path):
 def test_the_order_of_the_rows_of_different_queries_does_not_matter():
     features, grades, query = search_log(5, 30)
     mixed = np.argsort(np.arange(len(query)) % 20, kind="stable")  # one row of each query in turn
-    one = train_ranker(features, grades, query, NAMES, lowest_grade=1.0, rounds=10)
-    two = train_ranker(
-        features[mixed], grades[mixed], query[mixed], NAMES, lowest_grade=1.0, rounds=10
-    )
+    one = train((features, grades, query), rounds=10)
+    two = train((features[mixed], grades[mixed], query[mixed]), rounds=10)
     np.testing.assert_array_equal(one.score(features), two.score(features))
-
-
-def test_training_stops_where_held_back_queries_no_longer_gain():
-    features, _, query = search_log(6, 60)
-    random_grades = np.random.default_rng(0).integers(1, 4, len(query)).astype(np.float64)
-    rows = (features, random_grades, query)
-    trained = train(rows, valid=search_log(7, 30), rounds=200)
-    assert trained.summary["rounds_used"] < 150
 
 
 def test_a_monotone_feature_never_lowers_the_score():
     features, grades, query = search_log(8, 60)
-    trained = train_ranker(
-        features, grades, query, NAMES, lowest_grade=1.0, rounds=40, monotone={"cosine": 1}
-    )
+    trained = train((features, grades, query), rounds=40, monotone={"cosine": 1})
     base = np.repeat(features[:50], 21, axis=0)
     base[:, 1] = np.tile(np.linspace(-3, 3, 21, dtype=np.float32), 50)
     steps = np.diff(trained.score(base).reshape(50, 21), axis=1)
@@ -126,9 +167,7 @@ def test_thresholds_between_neighbouring_floats_send_rows_the_same_way(tmp_path)
         query = np.repeat(np.arange(40), 10)
         good = np.tile([True, False], 200)
         features = np.where(good, high[i], low[i]).astype(np.float32)[:, None]
-        trained = train_ranker(
-            features, good + 1.0, query, ["x"], lowest_grade=1.0, rounds=3, min_rows_in_leaf=5
-        )
+        trained = train((features, good + 1.0, query), ["x"], rounds=3, min_rows_in_leaf=5)
         trained.save(tmp_path)
         scores = OnnxRanker.load(tmp_path).score(features)
         assert scores[good].min() > scores[~good].max()
@@ -157,11 +196,6 @@ def test_rows_that_teach_no_ranking_are_refused(name):
     rows, message = NOTHING_TO_LEARN[name]
     with pytest.raises(JudgmentError, match=message):
         train(rows, rounds=2)
-
-
-def test_validation_rows_are_checked_too():
-    with pytest.raises(JudgmentError, match="1 validation queries"):
-        train(search_log(0, 5), valid=search_log(1, 1), rounds=2)
 
 
 def test_names_that_do_not_fit_the_columns_are_refused():
