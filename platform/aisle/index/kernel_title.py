@@ -13,6 +13,7 @@ NOTE: numba keys its cache by this file; a change to what it takes from `aisle.i
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import numba
 import numpy as np
@@ -272,11 +273,12 @@ _SIGNATURE = (
 @functools.cache
 def warm_up() -> None:
     """Compiles the kernel, or reads it from numba's cache; see `aisle.index.kernel.warm_up`."""
-    _score.compile(_SIGNATURE)
-    _score.disable_compile()
+    kernel: Any = _score  # to a type checker a compiled function is the function
+    kernel.compile(_SIGNATURE)
+    kernel.disable_compile()
 
 
-def score(*arguments: object) -> NDArray[np.float32]:
+def score(*arguments: Any) -> NDArray[np.float32]:
     """Columns of some rows for one query: float32 (n, len(COLUMNS))."""
     warm_up()
     features: NDArray[np.float32] = _score(*arguments)

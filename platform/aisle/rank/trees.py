@@ -59,7 +59,7 @@ def grow(
 
     Raises ModelError where a monotone feature is unknown.
     """
-    parameters = {
+    parameters: dict[str, Any] = {
         "num_leaves": settings.leaves,
         "learning_rate": settings.learning_rate,
         "min_data_in_leaf": settings.min_rows_in_leaf,

@@ -55,4 +55,5 @@ def _dcg(
     first = np.searchsorted(query[at], np.arange(queries))
     rank = np.arange(len(at)) - first[query[at]]
     worth = np.where(rank < 10, gains[at] / np.log2(rank + 2.0), 0.0)
-    return np.bincount(query[at], weights=worth, minlength=queries)
+    dcg = np.bincount(query[at], weights=worth, minlength=queries)
+    return np.asarray(dcg, np.float64)
