@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from aisle.batch import ABSENT_SCORE
 from aisle.evaluation.calibration import PairMeasures, measure_pairs
+from aisle.evaluation.drift import relevance_histogram
 from aisle.evaluation.judgments import Judgments
 from aisle.evaluation.metrics import ndcg, ndcg_of_pairs, page_precision, recall, reciprocal_rank
 from aisle.evaluation.run import Run
@@ -30,6 +31,8 @@ class Measured:
     """Of `relevance` over all judged pairs; none where the system has no relevance."""
     zero_results: Floats
     """(q,) 1 where a query's page is empty, else 0; every query counts."""
+    relevance_histogram: list[int] | None = None
+    """Of the first hits of every query, dropped ones included; none where the system has no relevance."""
 
     @property
     def zero_result_fraction(self) -> float:
@@ -98,7 +101,13 @@ def measure(
     measured = None
     if filtered and known.any():
         measured = measure_pairs(relevance[known].astype(np.float64), judgments.relevant[known])
-    return Measured(name, per_query, measured, (page.kept == 0).astype(np.float64))
+    histogram = None
+    if filtered:
+        shown = found["rank"].to_numpy() <= PAGE
+        values = found["relevance"].to_numpy(zero_copy_only=False).astype(np.float64)
+        histogram = relevance_histogram(values[shown])
+    empty = (page.kept == 0).astype(np.float64)
+    return Measured(name, per_query, measured, empty, histogram)
 
 
 def text_table(rows: list[Measured]) -> str:

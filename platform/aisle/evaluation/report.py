@@ -57,7 +57,10 @@ def pairing_of(row: Measured, judgments: Judgments) -> dict[str, Any]:
         for name, values in columns.items()
     }
     per_query["queries"] = list(judgments.queries)
-    return {"per_query": per_query, "judged_by": fingerprint(judgments)}
+    pairing: dict[str, Any] = {"per_query": per_query, "judged_by": fingerprint(judgments)}
+    if row.relevance_histogram is not None:
+        pairing["relevance_histogram"] = row.relevance_histogram
+    return pairing
 
 
 def fingerprint(judgments: Judgments) -> str:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from aisle.config import GateConfig
 from aisle.evaluation import ComparedQuery, paired_difference, worst_queries
+from aisle.evaluation.drift import population_stability
 
 Report = dict[str, Any]
 """What `report.json` holds; see `aisle.nightly.report`."""
@@ -160,6 +161,12 @@ def _counted(candidate: Report, parent: Report, rules: GateConfig) -> Iterator[B
         before, after = (each["quarantined"] / max(each["rows"], 1) for each in (then, now))
         if allowed is not None and after - before > allowed:
             yield Breach("max_quarantine_rise", "share quarantined", before, after, allowed)
+    shown = [each.get("relevance_histogram") for each in (parent, candidate)]
+    allowed = rules.max_relevance_drift
+    if allowed is not None and shown[0] and shown[1]:
+        drift = population_stability(shown[0], shown[1])
+        if drift > allowed:
+            yield Breach("max_relevance_drift", "stability index", None, drift, allowed)
     before, after = (each.get("latency_ms", {}).get("p95") for each in (parent, candidate))
     allowed = rules.max_latency_ratio
     if allowed is None or before is None or after is None:

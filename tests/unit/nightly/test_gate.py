@@ -36,6 +36,7 @@ def report(
     quarantined: int = 0,
     p95: float = 100.0,
     ann: float = 1.0,
+    shown: Sequence[int] = (0, 0, 10, 20, 40, 80, 120, 200, 300, 230),
 ) -> Report:
     values = values or [0.5] * N
     return {
@@ -43,6 +44,7 @@ def report(
         "catalogue": {"products": products, "rows": 1000, "quarantined": quarantined},
         "latency_ms": {"p50": p95 / 2, "p95": p95},
         "dense": {"recall@100": ann},
+        "relevance_histogram": list(shown),
     }
 
 
@@ -53,6 +55,18 @@ NOISE = [0.5 + 0.4 * (-1) ** i for i in range(N - 4)] + [0.1] * 4
 """The mean falls by 0.04, but by chance: the interval of the change holds zero."""
 
 SCENARIOS: dict[str, tuple[Report, Report | None, GateConfig, list[str]]] = {
+    "the relevance of the same queries' hits moved": (
+        report(shown=[100] * 10),
+        PARENT,
+        rules(max_relevance_drift=0.25),
+        ["max_relevance_drift"],
+    ),
+    "the relevance moved by little": (
+        report(shown=(0, 1, 12, 22, 44, 78, 115, 190, 305, 233)),
+        PARENT,
+        rules(max_relevance_drift=0.25),
+        [],
+    ),
     "equal reports": (report(), PARENT, GateConfig(), []),
     "a first night has nothing to lose": (
         report(values=[0.0] * N, products=1),
