@@ -55,6 +55,13 @@ class EncoderConfig(Section):
 
     model: str = "sentence-transformers/all-MiniLM-L6-v2"
     """Local folder or Hugging Face name; resolved locally first (design: path, cache, package, hub)."""
+    missing: Literal["error", "base"] = "error"
+    """When `model` is not a folder that is there: fail (a Hugging Face name is looked up first), or take `base`.
+
+    `base` is for a folder that `jobs.train_encoder` will write: the first night has nothing to train on yet.
+    """
+    base: str = "sentence-transformers/all-MiniLM-L6-v2"
+    """What `jobs.train_encoder` begins with, and what serves until `model` is there if `missing` says so."""
     runtime: Literal["onnx", "torch", "hashing"] = "onnx"
     """`onnx` on CPU, `torch` on a GPU, `hashing` needs no model and knows only spelling: tests and first runs."""
     precision: Precision = "fp32"

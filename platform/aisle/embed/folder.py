@@ -32,6 +32,14 @@ class EncoderSettings(Protocol):
         """Hub name or local folder; not read by hashing."""
 
     @property
+    def missing(self) -> str:
+        """`base`: where `model` is not a folder that is there, `base` is taken; else `error`."""
+
+    @property
+    def base(self) -> str:
+        """Hub name or local folder of the model that was there before anything was trained."""
+
+    @property
     def runtime(self) -> str:
         """One of `RUNTIMES`."""
 
@@ -73,9 +81,10 @@ def prepare_encoder(cfg: EncoderSettings, cache_dir: str | Path) -> Path:
     if cfg.runtime == "hashing":
         encoder = HashingEncoder(cfg.dimension)
         return build_once(cache_dir / "encoders" / encoder.fingerprint, SPEC_FILE, encoder.save)
+    model = chosen_model(cfg)
     if cfg.runtime == "onnx":
         return export_encoder(
-            cfg.model,
+            model,
             precision=cfg.precision,
             query_precision=cfg.query_precision,
             max_tokens=cfg.max_tokens,
@@ -92,7 +101,7 @@ def prepare_encoder(cfg: EncoderSettings, cache_dir: str | Path) -> Path:
                 cfg.query_precision,
             )
         return save_torch_encoder(
-            cfg.model,
+            model,
             precision=cfg.precision,
             max_tokens=cfg.max_tokens,
             query_max_tokens=cfg.query_max_tokens,
@@ -101,6 +110,14 @@ def prepare_encoder(cfg: EncoderSettings, cache_dir: str | Path) -> Path:
             cache_dir=cache_dir,
         )
     raise ConfigError(f"encoder.runtime {cfg.runtime!r} is unknown; allowed: {', '.join(RUNTIMES)}")
+
+
+def chosen_model(cfg: EncoderSettings) -> str:
+    """`cfg.model`, or `cfg.base` where that is allowed to stand in for a folder that is not there, with a warning."""
+    if cfg.missing != "base" or Path(cfg.model).expanduser().is_dir():
+        return cfg.model
+    logger.warning("encoder is not trained yet", extra={"folder": cfg.model, "instead": cfg.base})
+    return cfg.base
 
 
 def open_encoder(folder: str | Path, *, threads: int = 1, batch_size: int = 32) -> Encoder:

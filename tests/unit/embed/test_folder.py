@@ -9,12 +9,14 @@ import pyarrow as pa
 import pytest
 
 from aisle.embed import EmbedBatch, HashingEncoder, open_encoder, prepare_encoder
-from aisle.errors import ConfigError
+from aisle.errors import ConfigError, ModelError
 
 
 @dataclass
 class Settings:
     model: str = ""
+    missing: str = "error"
+    base: str = ""
     runtime: str = "hashing"
     precision: str = "fp32"
     query_precision: str = "int8"
@@ -45,6 +47,21 @@ def test_a_prepared_folder_opens_after_everything_it_came_from_is_gone(
     opened = open_encoder(tmp_path / "snapshot")
     np.testing.assert_array_equal(opened.encode(["red bottle", "blue"]), expected)
     assert expected.shape == (2, opened.dimension)
+
+
+def test_the_base_stands_in_for_a_folder_that_no_training_has_written_yet(
+    tiny: tuple[Path, Path], tmp_path: Path
+) -> None:
+    trained = tmp_path / "models" / "encoder"
+    settings = Settings(str(trained), missing="base", base=str(tiny[0]), runtime="torch")
+    before = open_encoder(prepare_encoder(settings, tmp_path)).fingerprint
+    shutil.copytree(tiny[0], trained)
+    weights = trained / "config.json"
+    weights.write_text(weights.read_text().replace('"vocab_size"', '"other": 1, "vocab_size"'))
+    assert open_encoder(prepare_encoder(settings, tmp_path)).fingerprint != before
+
+    with pytest.raises(ModelError, match="no such folder"):
+        prepare_encoder(Settings(str(tmp_path / "no"), runtime="torch"), tmp_path)
 
 
 def test_an_unknown_runtime_is_a_config_error(tmp_path: Path) -> None:
