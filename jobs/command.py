@@ -34,7 +34,7 @@ def main(
     Args:
         job: its name, such as `reindex`.
         description: for --help; the module's docstring.
-        work: does it, and returns what the last line shows.
+        work: does it, and returns what the last line shows; `"ok": False` in it makes the exit status 1.
         add_arguments: the job's own options.
     """
     arguments = parser_of(job, description, add_arguments).parse_args()
@@ -48,7 +48,8 @@ def main(
     started = time.perf_counter()
     try:
         settings = load(arguments.config, arguments.overrides)
-        result, status = work(settings, arguments), 0
+        result = work(settings, arguments)
+        status = 0 if result.get("ok", True) else 1
     except ConfigError as error:
         result, status = _failure(error), 2
     except AisleError as error:

@@ -10,7 +10,7 @@ import io
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from aisle.errors import AisleError, JobFailed
+from aisle.errors import AisleError, JobFailed, StoreError
 from aisle.index.forward import ForwardIndex
 from aisle.index.segment import build_segment, combine, content_digest
 from aisle.nightly.parent import Parent
@@ -27,7 +27,7 @@ from aisle.nightly.run import Item, Mapper, Progress, Ready, Run, parquet_bytes
 from aisle.nightly.statistics import Lengths, difference
 from aisle.snapshot import SegmentEntry
 from aisle.snapshot.manifest import embeddings_path, products_path, segment_path, tombstones_path
-from aisle.store import StoredFile, sha256_of
+from aisle.store import StoredFile
 from aisle.store.files import is_full
 from aisle.text import Analyzer
 
@@ -180,14 +180,21 @@ class IndexShard:
             )
             for lock in folder.glob("lexical/.tantivy-*.lock"):
                 lock.unlink()  # left by the writer; a reader does not need them
-            for local in sorted(path for path in folder.rglob("*") if path.is_file()):
-                name = f"{prefix}/{local.relative_to(folder).as_posix()}"
-                self.run.store.put_file(local, f"snapshots/{self.snapshot_id}/{name}")
-                files[name] = {
-                    "sha256": sha256_of(local),
-                    "size": local.stat().st_size,
-                    "owner": self.snapshot_id,
-                }
+            try:
+                for put in self.run.store.put_tree(
+                    folder, f"snapshots/{self.snapshot_id}/{prefix}"
+                ):
+                    name = put.name.split("/", 2)[2]
+                    files[name] = {
+                        "sha256": put.sha256,
+                        "size": put.size_bytes,
+                        "owner": self.snapshot_id,
+                    }
+            except StoreError:
+                # On a full disk half a segment would take the room that the lease and the next attempt need.
+                with suppress(StoreError):
+                    self.run.store.delete(f"snapshots/{self.snapshot_id}/{prefix}", recursive=True)
+                raise
             forward = ForwardIndex.open(
                 folder / "forward"
             )  # mapped: readable after the folder went

@@ -136,9 +136,34 @@ class Manifest(_Entry):
             del model["owner"]
         return full
 
+    def differences(self, other: Manifest) -> list[str]:
+        """Where two manifests differ in what they should share (`comparable`): dotted paths with both values."""
+        mine, others = _flat(self.comparable()), _flat(other.comparable())
+        return [
+            f"{path}: {mine.get(path, 'nothing')!r}, the other says {others.get(path, 'nothing')!r}"
+            for path in sorted(mine.keys() | others.keys())
+            if mine.get(path) != others.get(path)
+        ]
+
     def locate(self, path: str) -> str:
         """Where a file lies below the folder of snapshots, in the store and in every cache."""
         return f"{self.files[path].owner}/{path}"
+
+
+def _flat(value: Any, path: str = "") -> dict[str, Any]:
+    """Leaves of nested dicts and lists, by dotted path; an empty one is a leaf."""
+    if isinstance(value, dict):
+        inner = [(str(name), each) for name, each in value.items()]
+    elif isinstance(value, list | tuple):
+        inner = [(str(number), each) for number, each in enumerate(value)]
+    else:
+        inner = []
+    if not inner:
+        return {path: value}
+    flat: dict[str, Any] = {}
+    for name, each in inner:
+        flat |= _flat(each, f"{path}.{name}" if path else name)
+    return flat
 
 
 def segment_path(shard: int, segment_id: str) -> str:

@@ -75,6 +75,24 @@ def test_what_matters_keeps_them_apart(change: dict[str, Any]) -> None:
     assert manifest(**change).comparable() != manifest().comparable()
 
 
+def test_differences_name_the_path_and_both_values() -> None:
+    other = manifest(dimension=8, counts={"products": 9}, run_id="other")
+    other = other.model_copy(
+        update={
+            "files": {
+                **other.files,
+                "shards/0000/s/vectors.npy": FileEntry(sha256="d" * 64, size=1, owner="o"),
+            }
+        }
+    )
+    assert manifest().differences(manifest("20261121T030000-1f2e3d4c", created_at="later")) == []
+    found = manifest().differences(other)
+    assert "dimension: 4, the other says 8" in found
+    assert any(each.startswith("counts.products: ") and "says 9" in each for each in found)
+    sha256 = f"files.shards/0000/s/vectors.npy.sha256: {'a' * 64!r}, the other says {'d' * 64!r}"
+    assert sha256 in found
+
+
 def test_live_rows_are_those_without_a_tombstone() -> None:
     raw = json.loads(manifest().to_json())
     raw["shards"][0]["segments"][0] |= {"rows": 7, "dead_rows": 3}
