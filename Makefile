@@ -1,6 +1,6 @@
 # The same targets for a person and for CI. Needs GNU make and Python 3.11 (3.12 also runs) with pip; nothing is compiled.
 .DEFAULT_GOAL := help
-.PHONY: help setup check test unit cluster demo bench swap models lock clean
+.PHONY: help setup check test unit cluster demo bench swap kills models lock clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -80,6 +80,9 @@ bench: setup ## load a running service, such as the demo: make bench ARGS="--url
 
 swap: setup ## publish and roll back five times under load in both topologies; a table, last line one JSON
 	$(THREADS) $(PY) -m jobs.swap $(ARGS)
+
+kills: setup ## kill the nightly run inside every step: driver, worker, head node; a table, last line one JSON
+	$(THREADS) $(PY) -m jobs.kills $(ARGS)
 
 models: setup ## train again what ships in platform/aisle/models, from the sample catalogue (about an hour)
 	$(PY) -c "from aisle.catalog.sample import write_sample; write_sample('.aisle/local/catalogue')"
