@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import ray
 from ray.data import ActorPoolStrategy, DataContext
 
 from aisle.config import RayConfig
 from aisle.errors import AisleError, JobFailed
+from aisle.nightly.cpu import hand_over, spent_s
 from aisle.nightly.run import Item, Worker
 
 _ROOT = str(Path(__file__).resolve().parent.parent)
@@ -111,7 +113,7 @@ def map_table(
 ) -> pa.Table:
     """Maps a table through actor pools, one a step: (maker of the callable, size of the pool).
 
-    Rows may come back in another order.
+    Rows may come back in another order. What the actors spent is handed to the next `spent_s` of this process.
     """
     blocks = max(1, -(-table.num_rows // batch_rows))
     mapped = ray.data.from_arrow(table).repartition(blocks)
@@ -126,7 +128,13 @@ def map_table(
         )
     with raised_as_is(step):
         tables = [each for each in ray.get(mapped.to_arrow_refs()) if each.num_columns]
-    return pa.concat_tables(tables)
+    found = pa.concat_tables(tables)
+    hand_over(pc.sum(found[_SPENT]).as_py() or 0.0)
+    return found.drop_columns([_SPENT])
+
+
+_SPENT = "_core_s"
+"""Column in which actors report their CPU time."""
 
 
 class _TableActor:
@@ -136,7 +144,15 @@ class _TableActor:
         self._call = make()
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        return self._call(batch)
+        earlier = 0.0
+        if _SPENT in batch.column_names:
+            earlier = pc.sum(batch[_SPENT]).as_py() or 0.0
+            batch = batch.drop_columns([_SPENT])
+        found = self._call(batch)
+        # With the first row, because a column is all that Ray Data carries along; no row, and it waits for the next.
+        spent = [earlier + spent_s()] if found.num_rows else []
+        column = pa.array(spent + [0.0] * (found.num_rows - len(spent)), pa.float64())
+        return found.append_column(_SPENT, column)
 
 
 @contextmanager

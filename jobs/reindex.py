@@ -6,6 +6,9 @@
 Started again after a crash, it goes on where it stopped; every step is a Ray Data pipeline over parts that are done
 once. `--until` stops after a step; the next run, without it, continues from there. `--fresh` forgets an unfinished run.
 
+While it runs, a line every few seconds says how far it is; at its end a table shows each step's rows, seconds and cost,
+summed over the attempts of the run, and the last line holds the same (`steps`).
+
 One run at a time: a lease in the store says who is at work (section `nightly`). A candidate that lost too much against
 the live snapshot is not published (section `gate`); `--force` publishes it all the same.
 """
@@ -18,19 +21,22 @@ import sys
 import time
 from typing import Any
 
+import psutil
+
 from aisle.config import Settings
 from aisle.evaluation.measure import text_table
 from aisle.evaluation.probe import evenly, probe
 from aisle.evaluation.report import pairing_of, report_of
 from aisle.evaluation.systems import ladder
+from aisle.nightly.cost import Steps
 from aisle.nightly.lease import require_free
 from aisle.nightly.publish import require_publishable
 from aisle.nightly.reindex import STEPS, Night
-from aisle.nightly.run import Item
 from aisle.snapshot import Library, LoadedSnapshot, Manifest
 from aisle.store import Store
 from jobs import command
 from jobs.evaluate import measure_systems, read_judgments
+from jobs.night_view import Progress, steps_table
 from jobs.on_ray import RayMapper, cluster
 
 logger = logging.getLogger("jobs.reindex")
@@ -59,40 +65,15 @@ def run(settings: Settings, arguments: argparse.Namespace) -> dict[str, Any]:
             **probe(loaded, settings, sample),
         }
 
+    steps = Steps()
     with cluster(settings.ray):
-        night = Night(settings, RayMapper(settings.ray), judge, Progress())
-        return night.run(until=arguments.until, fresh=arguments.fresh, force=arguments.force)
-
-
-class Progress:
-    """Logs a line every few seconds: parts done, rows a second, time left."""
-
-    def __init__(self, every_s: float = 5.0) -> None:
-        self._every_s = every_s
-        self._step = ""
-        self._started = self._logged = 0.0
-        self._rows = self._first_done = 0
-
-    def __call__(self, step: str, done: int, total: int, result: Item) -> None:
-        """Called with each finished part of a step."""
-        now = time.monotonic()
-        if step != self._step:
-            self._step, self._started, self._rows, self._first_done = step, now, 0, done - 1
-        self._rows += int(result.get("rows") or result.get("products") or 0)
-        if now - self._logged < self._every_s and done < total:
-            return
-        self._logged = now
-        took = max(now - self._started, 1e-3)
-        left = took / max(done - self._first_done, 1) * (total - done)
-        logger.info(
-            "%s: %d of %d parts, %d rows, %.0f rows/s, %.0f s left",
-            step,
-            done,
-            total,
-            self._rows,
-            self._rows / took,
-            left,
-        )
+        steps.book("start", time.time() - psutil.Process().create_time(), time.process_time())
+        night = Night(settings, RayMapper(settings.ray), judge, Progress(), steps)
+        try:
+            return night.run(until=arguments.until, fresh=arguments.fresh, force=arguments.force)
+        finally:
+            if steps.results:
+                print(steps_table(steps.table(), steps.attempts), file=sys.stderr)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

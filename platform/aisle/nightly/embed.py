@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,14 +47,17 @@ class EmbedPart:
 
     def __call__(self, item: Item) -> Item:
         """Embeds `item`'s file."""
+        started_s = time.perf_counter()
         vectors = self.encode(self.run.read_table(item["file"]))
         file = self.run.write_table(f"{STEP}/{item['part']}.parquet", vectors)
-        result = {
+        result: Item = {
             "part": item["part"],
             "shard": item["shard"],
             "file": file.name,
             "rows": vectors.num_rows,
         }
+        if gpus := self.run.settings.ray.embed_gpus:
+            result["gpu_s"] = round(gpus * (time.perf_counter() - started_s), 4)
         return self.run.finish(STEP, item["part"], result, [file])
 
 

@@ -10,9 +10,7 @@ import hashlib
 import json
 import logging
 import re
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -20,6 +18,7 @@ from typing import Any
 from aisle.config import Settings
 from aisle.embed import open_encoder
 from aisle.nightly.assemble import assemble, complete, is_unchanged, name_snapshot, with_file
+from aisle.nightly.cost import Steps
 from aisle.nightly.embed import embed
 from aisle.nightly.index import index
 from aisle.nightly.lease import Lease, held
@@ -36,22 +35,6 @@ from aisle.store import Store
 logger = logging.getLogger(__name__)
 
 STEPS = ("read", "rows", "embed", "index", "evaluate", "publish")
-
-
-@dataclass
-class Steps:
-    """Seconds of each step, for the table at the end."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def timed(self, step: str) -> Iterator[None]:
-        """Books a block on a step."""
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[step] = self.seconds.get(step, 0.0) + time.perf_counter() - started
 
 
 @dataclass(frozen=True)
@@ -100,24 +83,29 @@ class Night:
         parts = plan(settings.catalog)
         run, started_at = open_run(store, settings, parent_id, models, parts, fresh=fresh)
         lease.name_run(run.run_id)
+        steps.join(run, uuid.uuid4().hex[:12])
         progress = self._guarded(lease)
         summary: dict[str, Any] = {"run": run.run_id, "parent": parent_id}
         with steps.timed("read"):
             read_results = read(run, self.mapper, parts, progress)
+        steps.results["read"] = read_results
         if until == "read":
             return self._summary(summary, rows=sum(each["rows"] for each in read_results))
         with steps.timed("rows"):
             row_results = rows(
                 run, self.mapper, read_results, parent_id, encoder.fingerprint, progress
             )
+        steps.results["rows"] = row_results
         if until == "rows":
             return self._summary(summary, products=sum(each["products"] for each in row_results))
         if is_unchanged(run, parent, models, read_results, row_results):
             logger.info("nothing has changed since %s", parent_id)
+            steps.leave()
             forget_runs(store, settings.name)
             return self._summary(summary, snapshot=parent_id, unchanged=True, published=False)
         with steps.timed("embed"):
             embedded = embed(run, self.mapper, row_results, encoder.fingerprint, progress)
+        steps.results["embed"] = embedded
         if until == "embed":
             return self._summary(summary, embedded=sum(each["rows"] for each in embedded))
         snapshot_id = name_snapshot(started_at, row_results, models, settings.index_hash())
@@ -144,12 +132,14 @@ class Night:
                 row_results=row_results,
                 index_results=index_results,
             )
+        steps.results["index"] = index_results
         summary |= {"snapshot": snapshot_id, "counts": candidate.counts}
         if until == "index":
             return self._summary(summary)
         with steps.timed("evaluate"):
             report, broken = judged(store, candidate, parent.manifest, self.judge, settings.gate)
             candidate = with_file(run, candidate, REPORT, _json(report))
+        steps.results["evaluate"] = [{"queries": report.get("queries", 0)}]
         if force:
             candidate = candidate.model_copy(
                 update={"forced": tuple(breach.rule for breach in broken)}
@@ -163,6 +153,7 @@ class Night:
             raise refusal(candidate, parent_id, broken)
         with steps.timed("publish"):
             publish(library, snapshot_id, expected=parent_id, fence=lease.renew)
+            steps.leave()
             forget_runs(store, settings.name)
         return self._summary(summary, published=True)
 
@@ -171,6 +162,7 @@ class Night:
 
         def progress(step: str, done: int, total: int, result: Item) -> None:
             lease.require()
+            self.steps.keep()
             if self.progress:
                 self.progress(step, done, total, result)
 
@@ -180,7 +172,8 @@ class Night:
         return {
             **summary,
             **more,
-            "step_seconds": {k: round(v, 2) for k, v in self.steps.seconds.items()},
+            "attempts": self.steps.attempts,
+            "steps": self.steps.table(),
         }
 
 

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from aisle.config import Settings
 from aisle.errors import JobFailed, SnapshotError
+from aisle.nightly.cpu import spent_s
 from aisle.store import Store, StoredFile
 from aisle.store.failures import store_error
 
@@ -28,7 +29,7 @@ Item = dict[str, Any]
 """A unit of work or its result: plain JSON."""
 Worker = Callable[[Item], Item]
 Progress = Callable[[str, int, int, Item], None]
-"""Told after every part: step, parts done, parts in all, the part's result."""
+"""Told when a step begins, with an empty result, and after every part: step, parts done, parts in all, the result."""
 
 
 class Mapper(Protocol):
@@ -116,7 +117,11 @@ class Run:
         return finished
 
     def finish(self, step: str, part: str, result: Item, wrote: Iterable[StoredFile]) -> Item:
-        """Marks a part as done; `wrote` are its files, which must be in the store already."""
+        """Marks a part as done and adds `core_s`, what it cost this process.
+
+        `wrote` are its files, which must be in the store already.
+        """
+        result = {**result, "core_s": round(spent_s(), 4)}
         marker = {"result": result, "wrote": {each.name: each.size_bytes for each in wrote}}
         self.store.write_bytes(
             f"{self.folder}/{step}/{part}.done.json", json.dumps(marker, sort_keys=True).encode()
@@ -165,6 +170,8 @@ class Run:
                 "resuming",
                 extra={"step": step, "parts_done": len(finished), "parts_left": len(missing)},
             )
+        if progress and missing:
+            progress(step, len(finished), len(work), {})
         for result in mapper(make_worker, missing, step=step, actors=actors) if missing else ():
             finished[result["part"]] = result
             if progress:
