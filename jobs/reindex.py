@@ -25,6 +25,7 @@ import psutil
 
 from aisle.config import Settings
 from aisle.evaluation.measure import text_table
+from aisle.evaluation.pinned import pin
 from aisle.evaluation.probe import evenly, probe
 from aisle.evaluation.report import pairing_of, report_of
 from aisle.evaluation.systems import ladder
@@ -62,6 +63,7 @@ def run(settings: Settings, arguments: argparse.Namespace) -> dict[str, Any]:
         return {
             **report_of(rows, judgments, snapshot.snapshot_id),
             **pairing_of(rows[-1], judgments),
+            **pin(rows[-1].run, evenly(judgments.queries, settings.gate.sample_queries)),
             **probe(loaded, settings, sample),
         }
 

@@ -4,8 +4,9 @@
 
 The list has id, age, size, counts, scores and which one is live; `own` is what a snapshot added to the store, `all`
 what it names, older segments included. `--diff` counts products added, changed and removed and names the first ones,
-and shows models, measures with intervals and the queries that moved most. A table goes to standard error, the JSON to
-the last line.
+and shows models, measures with intervals, the queries whose measures moved most, and what moved in the first hits of
+the pinned queries, as each snapshot's report kept them on its night. A table goes to standard error, the JSON to the
+last line.
 """
 
 from __future__ import annotations
@@ -73,7 +74,27 @@ def changes_table(changed: dict[str, Any]) -> str:
     for way, queries in changed["queries"].items():
         for each in queries[:5]:
             lines.append(f"  {way}: {each['query']!r} {each['before']:.2f} -> {each['after']:.2f}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_moved_lines(changed["results"])])
+
+
+def _moved_lines(results: dict[str, Any]) -> list[str]:
+    """Hits that came (+rank), went (-rank) and moved (rank > rank) in the first hits of some queries."""
+    if not results:
+        return ["  results: no query is pinned in both reports"]
+    lines = [
+        f"  results: of {results['queries']} pinned queries {results['changed']} differ in their first hits, "
+        f"overlap {results['overlap']:.3f}"
+    ]
+    for each in results["moved"][:5]:
+        cells = [f"+{hit['rank']} {_named(hit)}" for hit in each["entered"]]
+        cells += [f"-{hit['rank']} {_named(hit)}" for hit in each["left"]]
+        cells += [f"{hit['before']}>{hit['after']} {_named(hit)}" for hit in each["stayed"]]
+        lines.append(f"  moved: {each['query']!r} {', '.join(cells)}")
+    return lines
+
+
+def _named(hit: dict[str, Any]) -> str:
+    return hit["product_id"] + (f" ({hit['product']})" if "product" in hit else "")
 
 
 def _score(value: float | None) -> str:

@@ -48,4 +48,5 @@ class GateConfig(Section):
     latency_floor_ms: float = Field(50.0, ge=0)
     """A p95 below this is fast enough, whatever the ratio."""
     sample_queries: int = Field(64, ge=1)
-    """Queries whose latency and index recall are measured, spread evenly over the judged ones."""
+    """Queries whose latency and index recall are measured, and whose first hits the report keeps for
+    `jobs.snapshots --diff`; spread evenly over the judged ones."""

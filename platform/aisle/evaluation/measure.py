@@ -31,6 +31,8 @@ class Measured:
     """Of `relevance` over all judged pairs; none where the system has no relevance."""
     zero_results: Floats
     """(q,) 1 where a query's page is empty, else 0; every query counts."""
+    run: Run
+    """What it returned."""
     relevance_histogram: list[int] | None = None
     """Of the first hits of every query, dropped ones included; none where the system has no relevance."""
 
@@ -107,7 +109,7 @@ def measure(
         values = found["relevance"].to_numpy(zero_copy_only=False).astype(np.float64)
         histogram = relevance_histogram(values[shown])
     empty = (page.kept == 0).astype(np.float64)
-    return Measured(name, per_query, measured, empty, histogram)
+    return Measured(name, per_query, measured, empty, run, histogram)
 
 
 def text_table(rows: list[Measured]) -> str:

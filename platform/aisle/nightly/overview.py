@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from aisle.evaluation import paired_difference, worst_queries
+from aisle.evaluation.pinned import moves
 from aisle.nightly.gate import Report, paired_values
 from aisle.nightly.parent import Parent
 from aisle.nightly.publish import live_or_none
@@ -60,14 +61,20 @@ def difference(library: Library, before_id: str, after_id: str) -> dict[str, Any
 
     `products` counts those added, changed (the row that is served, text or price) and removed, and names the first ones
     by id; `models` and `counts` show both values of what differs; `measures` both means and, over the queries that both
-    reports have, the change with its interval; `queries` those whose ndcg@10 fell and rose most.
+    reports have, the change with its interval; `queries` those whose ndcg@10 fell and rose most; `results` what moved
+    in the first hits of the pinned queries, see `aisle.evaluation.pinned`.
     """
     before, after = library.manifest(before_id), library.manifest(after_id)
     reports = [read_report(library.store, each) for each in (before, after)]
+    products = _products(library, before, after)
+    changes = {product_id: change for change, ids in products.items() for product_id in ids}
     return {
         "before": before_id,
         "after": after_id,
-        "products": _products(library, before, after),
+        "products": {
+            change: {"count": len(ids), "first": sorted(ids)[:SHOWN]}
+            for change, ids in products.items()
+        },
         "models": _changed(
             {role: f"{each.kind} {each.fingerprint}" for role, each in before.models.items()},
             {role: f"{each.kind} {each.fingerprint}" for role, each in after.models.items()},
@@ -79,11 +86,12 @@ def difference(library: Library, before_id: str, after_id: str) -> dict[str, Any
             if (measured := _measure(name, reports[0], reports[1]))
         },
         "queries": _queries(reports[0], reports[1]),
+        "results": moves(reports[0], reports[1], changes, SHOWN),
     }
 
 
-def _products(library: Library, before: Manifest, after: Manifest) -> dict[str, Any]:
-    """Compares row hashes, shard by shard where both deal products alike; equal digests need no look."""
+def _products(library: Library, before: Manifest, after: Manifest) -> dict[str, list[str]]:
+    """Ids by what became of them: row hashes compared, by shard where both deal alike; equal digests need no look."""
     views = [Parent(library.store, each, carries_segments=True) for each in (before, after)]
     numbers = [[shard.number for shard in each.shards] for each in (before, after)]
     alike = numbers[0] == numbers[1]
@@ -99,7 +107,7 @@ def _products(library: Library, before: Manifest, after: Manifest) -> dict[str, 
         found["added"] += now.keys() - then.keys()
         found["removed"] += then.keys() - now.keys()
         found["changed"] += [each for each in now.keys() & then.keys() if now[each] != then[each]]
-    return {name: {"count": len(ids), "first": sorted(ids)[:SHOWN]} for name, ids in found.items()}
+    return found
 
 
 def _changed(before: dict[str, Any], after: dict[str, Any]) -> dict[str, list[Any]]:

@@ -101,7 +101,7 @@ def require_passed(library: Library, snapshot_id: str, *, force: bool) -> tuple[
 
 def brief(report: Report) -> Report:
     """A report for the last line of a job: without the values of single queries."""
-    return {name: value for name, value in report.items() if name != "per_query"}
+    return {name: value for name, value in report.items() if name not in ("per_query", "pinned")}
 
 
 def _measured(manifest: Manifest, judge: Judge) -> Report:

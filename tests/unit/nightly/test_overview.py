@@ -17,7 +17,7 @@ from jobs import prune, publish, rollback, snapshots
 from tests.shop import library_of, run_night, sample, settings_for, write_source
 
 
-def judge_of(ndcg: list[float]) -> Any:
+def judge_of(ndcg: list[float], lamps: list[str]) -> Any:
     mean = sum(ndcg) / len(ndcg)
 
     def judge(_: Manifest) -> dict[str, Any]:
@@ -25,6 +25,7 @@ def judge_of(ndcg: list[float]) -> Any:
             "judged_by": "pinned",
             "systems": [{"system": "bm25", "ndcg@10": 0.1}, {"system": "all", "ndcg@10": mean}],
             "per_query": {"queries": ["lamp", "kettle", "shoe"], "ndcg@10": ndcg},
+            "pinned": {"queries": ["lamp", "shoe"], "hits": [lamps, ["S-1"]]},
         }
 
     return judge
@@ -36,12 +37,17 @@ def shop(tmp_path: Path) -> tuple[Settings, str, str]:
     rows = sample().products.slice(0, 60).to_pylist()
     source = write_source(tmp_path / "p.parquet", sample().products.slice(0, 60))
     settings = settings_for(tmp_path, source)
-    first = run_night(settings, judge=judge_of([0.5, 0.6, 0.7]))["snapshot"]
+    ids = [row["product_id"] for row in rows]
+    first = run_night(settings, judge=judge_of([0.5, 0.6, 0.7], [ids[30], ids[11], "L-1"]))[
+        "snapshot"
+    ]
     rows[10]["price"], rows[11]["title"] = 1.25, "Crimson velociraptor lamp"
     rows.append({**rows[20], "product_id": "NEW-1"})
     del rows[30:32]
     write_source(source, pa.Table.from_pylist(rows, sample().products.schema))
-    second = run_night(settings, judge=judge_of([0.9, 0.6, 0.6]))["snapshot"]
+    second = run_night(settings, judge=judge_of([0.9, 0.6, 0.6], ["L-1", ids[11], "NEW-1"]))[
+        "snapshot"
+    ]
     return settings, first, second
 
 
@@ -86,6 +92,20 @@ def test_a_difference_names_products_measures_and_queries(
         "fell": [{"query": "shoe", "before": 0.7, "after": 0.6}],
         "rose": [{"query": "lamp", "before": 0.5, "after": 0.9}],
     }
+    (gone,) = ids_at(30)
+    assert changed["results"] == {
+        "queries": 2,
+        "changed": 1,
+        "overlap": 0.8333,  # two of three, and all
+        "moved": [
+            {
+                "query": "lamp",
+                "entered": [{"product_id": "NEW-1", "rank": 3, "product": "added"}],
+                "left": [{"product_id": gone, "rank": 1, "product": "removed"}],
+                "stayed": [{"product_id": "L-1", "before": 3, "after": 1}],
+            }
+        ],
+    }
 
 
 def test_a_snapshot_does_not_differ_from_itself(shop: tuple[Settings, str, str]) -> None:
@@ -97,6 +117,7 @@ def test_a_snapshot_does_not_differ_from_itself(shop: tuple[Settings, str, str])
         "removed": 0,
     }
     assert changed["counts"] == changed["models"] == {}
+    assert (changed["results"]["changed"], changed["results"]["overlap"]) == (0, 1.0)
 
 
 def test_a_difference_over_another_shard_count_and_encoder(
@@ -111,6 +132,7 @@ def test_a_difference_over_another_shard_count_and_encoder(
     assert all(each["count"] == 0 for each in changed["products"].values())
     assert list(changed["models"]) == ["encoder"]
     assert changed["queries"] == {"fell": [], "rose": []}
+    assert changed["results"] == {}  # nobody judged the third
 
 
 def test_the_jobs_show_it(
@@ -121,7 +143,9 @@ def test_the_jobs_show_it(
     assert [row["live"] for row in listed["snapshots"] if row["snapshot"] == second] == [True]
     assert f"* {second}" in capsys.readouterr().err
     snapshots.run(settings, argparse.Namespace(diff=[first, second]))
-    assert "NEW-1" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert "of 2 pinned queries 1 differ in their first hits, overlap 0.833" in shown
+    assert "moved: 'lamp' +3 NEW-1 (added), -1 " in shown
     planned = prune.run(settings, argparse.Namespace(dry_run=True))
     assert planned["removed"] == []
     assert f"keep    {second}  live" in capsys.readouterr().err
