@@ -1,6 +1,6 @@
 # The same targets for a person and for CI. Needs GNU make and Python 3.11 (3.12 also runs) with pip; nothing is compiled.
 .DEFAULT_GOAL := help
-.PHONY: help setup check test unit cluster demo bench swap kills models lock clean
+.PHONY: help setup check test unit cluster demo bench swap kills night-cost models lock clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -17,7 +17,7 @@ MARKERS := not gpu
 ARGS :=
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
 # --no-compile and one parallel pass: half the time of pip's own, and processes that may not write byte code (vLLM has
 # three) would otherwise each compile torch, ray and transformers again at every start.
@@ -83,6 +83,9 @@ swap: setup ## publish and roll back five times under load in both topologies; a
 
 kills: setup ## kill the nightly run inside every step: driver, worker, head node; a table, last line one JSON
 	$(THREADS) $(PY) -m jobs.kills $(ARGS)
+
+night-cost: setup ## a night with 1 % changed against a full build, 50,000 Home Depot products (AISLE_DATA); up to half an hour
+	$(THREADS) $(PY) -m jobs.night_cost $(ARGS)
 
 models: setup ## train again what ships in platform/aisle/models, from the sample catalogue (about an hour)
 	$(PY) -c "from aisle.catalog.sample import write_sample; write_sample('.aisle/local/catalogue')"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -120,6 +122,32 @@ async def test_many_nights_of_deltas_still_equal_one_build(
         final = pa.Table.from_pylist(rows, products.schema)
         manifest, _ = night_after(settings, source, final)
     assert max(len(shard.segments) for shard in manifest.shards) > 2
+    full = settings_for(tmp_path / "full", source)
+    run_night(full)
+    assert [s.digest for s in manifest.shards] == [s.digest for s in live(full).shards]
+    assert manifest.files[STATISTICS_PATH].sha256 == live(full).files[STATISTICS_PATH].sha256
+    await assert_same_answers(settings, full)
+
+
+async def test_random_nights_with_compactions_among_them_equal_one_build(
+    source: Path, tmp_path: Path
+) -> None:
+    """Products come, change, go and come back; shards are compacted on some nights and carried on others."""
+    settings = settings_for(tmp_path, source, index={"max_delta_segments": 2})
+    random = np.random.default_rng(11)
+    everything = sample().products.to_pylist()
+    shop = {row["product_id"]: row for row in everything[:240]}
+    compactions = Counter[bool]()
+    for night in range(7):
+        for _ in range(4):
+            row = everything[int(random.integers(len(everything)))]
+            change = {"title": f"{row['title']} mark {night}", "price": 1.0 + night}
+            shop[row["product_id"]] = {**row, **change}
+            shop.pop(list(shop)[int(random.integers(len(shop)))])
+        final = pa.Table.from_pylist(list(shop.values()), sample().products.schema)
+        manifest, _ = night_after(settings, source, final)
+        compactions.update(len(shard.segments) == 1 for shard in manifest.shards)
+    assert min(compactions[True] - 2, compactions[False]) > 0  # the first night's two apart
     full = settings_for(tmp_path / "full", source)
     run_night(full)
     assert [s.digest for s in manifest.shards] == [s.digest for s in live(full).shards]
