@@ -63,9 +63,14 @@ def read_judgments(settings: Settings, split: str | None) -> Judgments:
 
 
 def measure_systems(
-    settings: Settings, manifest: Manifest, judgments: Judgments, systems: list[System]
+    settings: Settings,
+    manifest: Manifest,
+    judgments: Judgments,
+    systems: list[System],
+    *,
+    here: bool = False,
 ) -> list[Measured]:
-    """Runs queries and pairs through each system; rewrites are made once."""
+    """Runs queries and pairs through each system; rewrites are made once. `here`: see `TableSearch`."""
     queries = TableSearch(settings, manifest).with_rewrites(
         pa.table({"query": pa.array(list(judgments.texts), pa.string())})
     )
@@ -79,7 +84,7 @@ def measure_systems(
         )
     measured = []
     for system in systems:
-        search = TableSearch(settings, manifest, system)
+        search = TableSearch(settings, manifest, system, here)
         found = search.queries(queries, settings.evaluation.depth)
         measured.append(
             measure(system.name, judgments, found, search.pairs(pairs), filtered=system.rank)

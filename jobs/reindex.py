@@ -56,7 +56,8 @@ def run(settings: Settings, arguments: argparse.Namespace) -> dict[str, Any]:
             )
             return None
         judgments = read_judgments(settings, settings.evaluation.gate_split)
-        rows = measure_systems(settings, snapshot, judgments, ladder(settings)[-1:])
+        # The probe below loads the whole snapshot into this process in any case.
+        rows = measure_systems(settings, snapshot, judgments, ladder(settings)[-1:], here=True)
         print(text_table(rows), file=sys.stderr)
         loaded = LoadedSnapshot.load(Library(store), snapshot, settings)
         sample = evenly(judgments.texts, settings.gate.sample_queries)
