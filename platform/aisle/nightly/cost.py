@@ -12,14 +12,18 @@ long workers were embedding, times the share of a GPU that each held; not how bu
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from aisle.errors import StoreError
 from aisle.nightly.cpu import spent_s
 from aisle.nightly.run import Item, Run
+
+logger = logging.getLogger(__name__)
 
 SAVE_EVERY_S = 10.0
 
@@ -85,8 +89,13 @@ class Steps:
         others = [path for path in run.store.list(folder) if path != self._file[1]]
         self.attempts = 1 + len(others)
         for path in others:
-            for step, spent in json.loads(run.store.read_bytes(path)).items():
-                self._before.setdefault(step, Spent()).add(**spent)
+            try:
+                spent = {k: Spent(**v) for k, v in json.loads(run.store.read_bytes(path)).items()}
+            except (ValueError, TypeError, AttributeError) as error:
+                logger.warning("%s: damaged (%s); what it cost is left out", path, error)
+                continue
+            for step, each in spent.items():
+                self._before.setdefault(step, Spent()).add(each.seconds, each.core_s)
         self._save()
 
     def leave(self) -> None:
@@ -134,7 +143,10 @@ class Steps:
         if self._file is not None:
             run, path = self._file
             spent = {step: vars(each) for step, each in self._now.items()}
-            run.store.write_bytes(path, json.dumps(spent, sort_keys=True).encode())
+            try:
+                run.store.write_bytes(path, json.dumps(spent, sort_keys=True).encode())
+            except StoreError as error:  # no reason to end a night, nor to hide why one ended
+                logger.warning("what the night cost so far is not written down: %s", error)
 
 
 def _read(done: dict[str, list[Item]]) -> Row:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from aisle.config import Settings
+from aisle.errors import StoreError
 from aisle.nightly.cost import SAVE_EVERY_S, Steps
 from aisle.nightly.cpu import hand_over, spent_s
 from aisle.nightly.reindex import Night
@@ -47,8 +48,8 @@ def run(tmp_path: Path) -> Run:
 
 
 def test_each_cpu_second_is_told_once() -> None:
-    spent_s()
     began_s = time.process_time()
+    spent_s()
     burn(0.05)
     first = spent_s()
     assert first >= 0.05
@@ -161,6 +162,26 @@ def test_an_attempt_is_written_down_while_a_step_lasts(run: Run) -> None:
     row = table_of(later)["embed"]
     assert (later.attempts, row["seconds"]) == (2, SAVE_EVERY_S + 5)
     assert 0.03 <= row["core_s"] < 1
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b'["embed"]', b'{"embed": {"wall": 1}}'])
+def test_a_damaged_record_of_an_attempt_is_left_out(run: Run, damage: bytes) -> None:
+    run.store.write_bytes(f"{run.folder}/attempts/first.json", damage)
+    steps = Steps()
+    steps.join(run, "second")
+    assert steps.attempts == 2
+    assert [row["step"] for row in steps.table()] == ["all"]
+
+
+def test_a_store_that_fails_costs_no_night(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise StoreError("disk full")
+
+    steps = Steps()
+    steps.join(run, "first")
+    monkeypatch.setattr(Store, "write_bytes", fails)
+    with pytest.raises(ZeroDivisionError), steps.timed("embed"):
+        _ = 1 / 0
 
 
 def test_gpu_seconds_are_those_of_the_parts(tmp_path: Path) -> None:
