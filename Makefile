@@ -75,8 +75,16 @@ cluster: setup ## the tests that start a Ray cluster
 demo: setup ## sample catalogue -> reindex -> serve -> five queries, then serves until Ctrl-C (ONCE=1: stop after them)
 	$(PY) -m jobs.demo $(if $(filter-out 0,$(ONCE)),--once)
 
-bench: setup ## load a running service, such as the demo: make bench ARGS="--url URL --clients 16"
-	$(PY) -m jobs.bench --config configs/local.yaml $(ARGS)
+# The comparison of jobs.bench. LanceDB lies in a folder of its own, so that nothing else can come to lean on it; what it
+# needs beside these four is in the lock file already.
+LANCEDB := $(VENV)/lancedb
+CONFIG := configs/local.yaml
+
+bench: setup ## compare with the floor, plain Serve, FastAPI, LanceDB: make bench CONFIG=configs/benchmarks/homedepot.yaml
+	@[ -d $(LANCEDB)/lancedb ] || $(PY) -m pip --disable-pip-version-check install --quiet --no-deps --target $(LANCEDB) \
+	  lancedb==0.40.0 lance-namespace==0.13.0 lance-namespace-urllib3-client==0.13.0 deprecation==2.1.0 overrides==7.7.0
+	$(PY) -m jobs.reindex --config $(CONFIG)
+	$(THREADS) PYTHONPATH=$(LANCEDB) $(PY) -m jobs.bench --config $(CONFIG) --compare $(ARGS)
 
 swap: setup ## publish and roll back five times under load in both topologies; a table, last line one JSON
 	$(THREADS) $(PY) -m jobs.swap $(ARGS)

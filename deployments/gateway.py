@@ -33,10 +33,11 @@ class Gateway:
         shards: Sequence[DeploymentHandle] = (),
         ranker: DeploymentHandle | None = None,
         coordinator: DeploymentHandle | None = None,
+        live: type[Live] = Live,
     ) -> None:
         """Loads the live snapshot; the coordinator is bound here, because Serve starts only what its ingress names."""
         self._settings = settings
-        self._live = Live(settings, rewriter, shards, ranker)
+        self._live = live(settings, rewriter, shards, ranker)
         self._coordinator = coordinator
 
     async def prepare(self, snapshot_id: str) -> str:

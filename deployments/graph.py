@@ -14,6 +14,7 @@ from ray.serve import Application
 from aisle.config import Settings, load
 from deployments.coordinator import GATEWAY, Coordinator
 from deployments.gateway import Gateway, app
+from deployments.live import Live
 from deployments.ranker import RankerStage
 from deployments.rewriter import RewriterStage
 from deployments.shard import ShardGroup
@@ -35,8 +36,8 @@ def build(args: BuildArgs) -> Application:
     return graph(load(args.config, args.overrides))
 
 
-def graph(settings: Settings) -> Application:
-    """Wires the graph of one environment."""
+def graph(settings: Settings, live: type[Live] = Live) -> Application:
+    """Wires the graph of one environment; `live` is what the gateways answer with."""
     serving = settings.serving
     rewriter = None
     if settings.rewriter.mode != "off":
@@ -71,7 +72,7 @@ def graph(settings: Settings) -> Application:
         max_queued_requests=serving.max_queued_requests,
     )
     coordinator = _deployment(Coordinator, "Coordinator").bind(settings, shards, ranker, rewriter)
-    bound: Application = gateway.bind(settings, rewriter, shards, ranker, coordinator)
+    bound: Application = gateway.bind(settings, rewriter, shards, ranker, coordinator, live)
     return bound
 
 

@@ -1,12 +1,14 @@
-"""Open-loop load on a running service: requests leave on schedule whether or not earlier ones came back.
+"""How fast a service answers, and how well: load on a running one, or a comparison of several.
 
-    python -m jobs.bench --config configs/local.yaml --url http://127.0.0.1:8000 --rate 50 --seconds 20
-    python -m jobs.bench --config configs/local.yaml --url http://127.0.0.1:8000 --clients 16 --seconds 20
+    python -m jobs.bench --config C --url http://127.0.0.1:8000 --clients 16            ceiling
+    python -m jobs.bench --config C --url http://127.0.0.1:8000 --rate 50               latency at a rate
+    python -m jobs.bench --config C --url http://127.0.0.1:8000 --rate 50 --rising      rates that double
+    python -m jobs.bench --config C --compare [--systems ours_fused,lancedb]            see jobs.contest
 
-With `--rate` latency counts from the moment a request was due, so a stall shows in every request that it delayed
-(coordinated omission avoided). With `--clients` each client sends its next request when the last one is answered: that
-measures the ceiling, not the latency. Queries are those of the environment's judgments, and the ndcg@10 of what came
-back stands beside the speed. Nothing is measured inside the service; its own `timings_ms` are summed up by stage.
+With `--rate` latency counts from the moment a request was due (coordinated omission avoided). With `--clients` each
+client sends its next request when the last one is answered: that measures the ceiling, not the latency. Queries are
+those of the environment's judgments, and the ndcg@10 of what came back stands beside the speed. Nothing is measured
+inside the service; its own `timings_ms` are summed up by stage.
 """
 
 from __future__ import annotations
@@ -15,118 +17,92 @@ import argparse
 import asyncio
 import os
 import platform
+import subprocess
 import sys
-import time
-from collections import Counter
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 
 from aisle.config import Settings
 from aisle.errors import JobFailed
 from aisle.evaluation import Judgments, Run, ndcg
 from jobs import command
+from jobs.contest import SYSTEMS, Contest, compete, text_table
 from jobs.evaluate import read_judgments
+from jobs.http_load import Client, Tally
 
-
-@dataclass
-class Tally:
-    """What came back."""
-
-    latencies_ms: list[float] = field(default_factory=list)
-    statuses: Counter[str] = field(default_factory=Counter)
-    degraded: Counter[str] = field(default_factory=Counter)
-    stages_ms: dict[str, list[float]] = field(default_factory=dict)
-    found: dict[str, list[str]] = field(default_factory=dict)
+PERCENTILES = (50, 90, 95, 99)
+BROKEN_FRACTION = 0.01
+"""A rate at which more than this share is not answered is past what the service can do."""
 
 
 def run(settings: Settings, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Loads the service and sums up."""
+    """Loads a service, or compares systems, and sums up."""
     judgments = read_judgments(settings, settings.evaluation.split)
-    tally, took_s = asyncio.run(_load(judgments, arguments))
-    if not tally.latencies_ms:
-        raise JobFailed(f"{arguments.url}: no request was answered: {dict(tally.statuses)}")
-    report = _report(tally, took_s, judgments) | {
-        "mode": f"open loop, {arguments.rate} requests/s"
-        if arguments.rate
-        else f"{arguments.clients} clients",
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
-    }
+    about = {"machine": f"{os.cpu_count()} cores, {platform.machine()}", "commit": _commit()}
+    if arguments.compare:
+        contest = Contest(
+            Path(arguments.config),
+            tuple(arguments.overrides),
+            settings,
+            judgments,
+            arguments.k,
+            arguments.clients or 16,
+            arguments.seconds,
+        )
+        names = arguments.systems.split(",") if arguments.systems else list(SYSTEMS)
+        result = compete(contest, names, arguments.rounds)
+        print(text_table(result), file=sys.stderr)
+        return about | result
+    if (arguments.rate is None) == (arguments.clients is None):
+        raise JobFailed("give --rate or --clients, or --compare; see --help")
+    report = about | asyncio.run(_load(judgments, arguments))
     for name, value in report.items():
         print(f"{name:24}{value}", file=sys.stderr)
     return report
 
 
-async def _load(judgments: Judgments, arguments: argparse.Namespace) -> tuple[Tally, float]:
-    tally = Tally()
-    limits = httpx.Limits(max_connections=512, max_keepalive_connections=512)
-    async with httpx.AsyncClient(base_url=arguments.url, timeout=30.0, limits=limits) as client:
-
-        async def ask(number: int, due: float) -> None:
-            text = judgments.texts[number % len(judgments.texts)]
-            body = {"query": text, "k": arguments.k, "rewrite": arguments.rewrite}
-            try:
-                response = await client.post("/v1/search", json=body)
-            except httpx.HTTPError as error:
-                tally.statuses[type(error).__name__] += 1
-                return
-            tally.statuses[str(response.status_code)] += 1
-            if response.status_code == 200:
-                tally.latencies_ms.append((time.perf_counter() - due) * 1000)
-                _note(tally, text, response.json())
-
-        for number in range(arguments.warm_up):
-            await ask(number, time.perf_counter())
-        tally = Tally()
-        started = time.perf_counter()
-        drive = _open_loop if arguments.rate else _closed_loop
-        await drive(ask, started, arguments)
-        return tally, time.perf_counter() - started
+async def _load(judgments: Judgments, arguments: argparse.Namespace) -> dict[str, Any]:
+    bodies = [
+        {"query": text, "k": arguments.k, "rewrite": arguments.rewrite} for text in judgments.texts
+    ]
+    async with Client(arguments.url, bodies) as client:
+        await client.warm_up(arguments.warm_up)
+        if arguments.clients:
+            tally = await client.closed_loop(arguments.clients, arguments.seconds)
+            return {"mode": f"{arguments.clients} clients"} | _report(tally, judgments)
+        tally = await client.open_loop(arguments.rate, arguments.seconds)
+        report = {"mode": f"open loop, {arguments.rate} requests/s"} | _report(tally, judgments)
+        steps = [_step(arguments.rate, tally)]
+        while arguments.rising and steps[-1]["errors"] <= BROKEN_FRACTION * steps[-1]["requests"]:
+            rate = 2 * steps[-1]["rate_per_s"]
+            steps.append(_step(rate, await client.open_loop(rate, arguments.seconds)))
+        return report | ({"rising": steps} if arguments.rising else {})
 
 
-Ask = Callable[[int, float], Coroutine[Any, Any, None]]
+def _step(rate_per_s: float, tally: Tally) -> dict[str, Any]:
+    return {
+        "rate_per_s": rate_per_s,
+        "requests": tally.statuses.total(),
+        "errors": tally.errors,
+        **_latencies(tally),
+    }
 
 
-async def _open_loop(ask: Ask, started: float, arguments: argparse.Namespace) -> None:
-    """Sends at the due times and waits for all answers at the end."""
-    sent: list[asyncio.Task[None]] = []
-    for number in range(int(arguments.rate * arguments.seconds)):
-        due = started + number / arguments.rate
-        await asyncio.sleep(max(due - time.perf_counter(), 0))
-        sent.append(asyncio.create_task(ask(number, due)))
-    await asyncio.gather(*sent)
+def _latencies(tally: Tally) -> dict[str, float]:
+    return {f"p{p}_ms": round(tally.percentile_ms(p), 2) for p in PERCENTILES}
 
 
-async def _closed_loop(ask: Ask, started: float, arguments: argparse.Namespace) -> None:
-    """Each client sends again as soon as it has its answer."""
-
-    async def client(first: int) -> None:
-        number = first
-        while time.perf_counter() - started < arguments.seconds:
-            await ask(number, time.perf_counter())
-            number += arguments.clients
-
-    await asyncio.gather(*(client(first) for first in range(arguments.clients)))
-
-
-def _note(tally: Tally, text: str, answer: dict[str, Any]) -> None:
-    tally.degraded.update(answer["degraded"])
-    for stage, ms in answer["timings_ms"].items():
-        tally.stages_ms.setdefault(stage, []).append(ms)
-    tally.found[text] = [hit["product_id"] for hit in answer["hits"]]
-
-
-def _report(tally: Tally, took_s: float, judgments: Judgments) -> dict[str, Any]:
-    latencies = np.array(tally.latencies_ms)
+def _report(tally: Tally, judgments: Judgments) -> dict[str, Any]:
+    if not tally.latencies_ms:
+        raise JobFailed(f"no request was answered: {dict(tally.statuses)}")
     quality = ndcg(judgments, Run.from_lists(tally.found), 10)
     asked = np.isin(np.array(judgments.texts), np.array(list(tally.found)))
     return {
-        "requests_per_s": round(len(latencies) / took_s, 1),
-        **{f"p{p}_ms": round(float(np.percentile(latencies, p)), 2) for p in (50, 90, 95, 99)},
-        "max_ms": round(float(latencies.max()), 2),
+        "requests_per_s": round(tally.requests_per_s, 1),
+        **_latencies(tally),
+        "max_ms": round(max(tally.latencies_ms), 2),
         "statuses": dict(tally.statuses),
         "degraded": dict(tally.degraded),
         "stage_p50_ms": {
@@ -138,13 +114,24 @@ def _report(tally: Tally, took_s: float, judgments: Judgments) -> dict[str, Any]
     }
 
 
+def _commit() -> str | None:
+    """The checkout's commit; none outside one."""
+    done = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip() or None
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """This job's options."""
     parser.add_argument("--url", default="http://127.0.0.1:8000", help="base URL of the service")
-    load = parser.add_mutually_exclusive_group(required=True)
-    load.add_argument("--rate", type=float, help="open loop: requests a second")
-    load.add_argument("--clients", type=int, help="closed loop: clients at once")
-    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--rate", type=float, help="open loop: requests a second")
+    parser.add_argument("--rising", action="store_true", help="double the rate until it refuses")
+    parser.add_argument("--clients", type=int, help="closed loop: clients at once")
+    parser.add_argument("--compare", action="store_true", help="compare systems; none need run")
+    parser.add_argument("--systems", help=f"of the comparison: {','.join(SYSTEMS)}; all by default")
+    parser.add_argument("--rounds", type=int, default=2, help="of the comparison")
+    parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--warm-up", type=int, default=50, help="requests before measuring")
     parser.add_argument("--k", type=int, default=24)
     parser.add_argument("--rewrite", choices=("auto", "off"), default="off")

@@ -140,6 +140,12 @@ def _port_block() -> Iterator[dict[str, int]]:
     )
 
 
+def free_port() -> int:
+    """A port that nobody has bound now; outside the clusters' blocks."""
+    with _bound(0) as held:
+        return int(held.getsockname()[1])
+
+
 def _bound(port: int) -> socket.socket:
     held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:

@@ -23,7 +23,12 @@ logger = logging.getLogger(__name__)
 APPLICATION = "aisle"
 
 
-def serve_config(config: Path, overrides: Sequence[str], host: str, port: int) -> dict[str, Any]:
+GRAPH = "deployments.graph:build"
+
+
+def serve_config(
+    config: Path, overrides: Sequence[str], host: str, port: int, import_path: str = GRAPH
+) -> dict[str, Any]:
     """What `serve deploy` reads; `infra/serve/` holds the same as files."""
     return {
         "proxy_location": "EveryNode",
@@ -32,7 +37,7 @@ def serve_config(config: Path, overrides: Sequence[str], host: str, port: int) -
             {
                 "name": APPLICATION,
                 "route_prefix": "/",
-                "import_path": "deployments.graph:build",
+                "import_path": import_path,
                 "args": {"config": str(config), "overrides": list(overrides)},
             }
         ],
@@ -47,6 +52,7 @@ def deploy(
     host: str = "127.0.0.1",
     port: int | None = None,
     timeout_s: float = 240.0,
+    import_path: str = GRAPH,
 ) -> str:
     """Deploys and waits until every deployment is healthy; returns the base URL.
 
@@ -55,7 +61,7 @@ def deploy(
     """
     port = port or cluster.http_port
     with tempfile.NamedTemporaryFile("w", suffix=".yaml", delete=False) as file:
-        yaml.safe_dump(serve_config(config.resolve(), overrides, host, port), file)
+        yaml.safe_dump(serve_config(config.resolve(), overrides, host, port, import_path), file)
     try:
         _serve(cluster.env, "deploy", file.name)
         _wait(cluster.env, timeout_s)

@@ -7,7 +7,7 @@ found it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,6 +95,18 @@ class Shard:
                     cosines = cosines[each.live[rows]]
                 best = np.sort(np.concatenate([best, cosines]))[::-1][:k]
         return best
+
+    def live_rows(
+        self,
+    ) -> Iterator[tuple[NDArray[np.bytes_], NDArray[np.float16], NDArray[np.int64]]]:
+        """Every live row, a segment at a time: product ids (n,), vectors (n, d) and locators (n,)."""
+        for each in self._segments:
+            rows = np.arange(each.segment.rows) if each.live is None else np.flatnonzero(each.live)
+            yield (
+                each.segment.product_ids[rows],
+                each.segment.vectors[rows],
+                locate(self.number, rows + each.first_row),
+            )
 
     def _search(self, each: _LiveSegment, query: RetrievalQuery, prepared: Prepared) -> Candidates:
         segment = each.segment
