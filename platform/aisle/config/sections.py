@@ -203,9 +203,9 @@ class RankerConfig(Section):
     recipe: str = "auto"
     """Training: `auto` compares every recipe on held-back queries and takes the best, a plain column included; or one
     of `linear`, `order`, `gain`, `order + gain`, ... (`aisle.rank.train`)."""
-    folds: int = Field(5, ge=2, le=20)
+    folds: int = Field(3, ge=2, le=20)
     """Training: parts into which the queries are dealt for that comparison."""
-    rounds: int = Field(300, ge=1)
+    rounds: int = Field(200, ge=1)
     """Training: boosting rounds at most; the comparison may take fewer."""
     seeds: int = Field(1, ge=1, le=10)
     """Training: forests that are averaged; scoring time grows with them."""

@@ -34,7 +34,7 @@ class Recipe:
     """LambdaMART."""
     gain: float = 0.0
     """Trees that predict the gain of a product by itself."""
-    penalty: float = 30.0
+    penalty: float = 100.0
     """Of the linear part; see `aisle.rank.linear`."""
 
     @property
@@ -49,8 +49,9 @@ class Recipe:
 
 
 RECIPES = (
-    Recipe("linear, penalty 100", linear=1.0, penalty=100.0),
+    Recipe("linear, stiff", linear=1.0, penalty=300.0),
     Recipe("linear", linear=1.0),
+    Recipe("linear, free", linear=1.0, penalty=30.0),
     Recipe("linear + gain", linear=0.7, gain=0.3),
     Recipe("order", order=1.0),
     Recipe("gain", gain=1.0),

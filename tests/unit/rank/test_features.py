@@ -149,6 +149,37 @@ MEANINGS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {"title": "cable", "category": ["Audio"]},
         {"coverage_title_or_category": 1, "coverage": 1},
     ),
+    "what is sold": (
+        "lawn mower",
+        {"title": "Acme mower with bag"},
+        {"head_is_query_head": 1, "query_head_before_connector": 1, "first_match": 0.25},
+    ),
+    "a part of what was asked for": (
+        "mower",
+        {"title": "blade for mower"},
+        {"head_is_query_head": 0, "query_head_in_title": 1, "query_head_before_connector": 0},
+    ),
+    "another size in the same unit": (
+        "ladder 10 ft",
+        {"title": "ladder 8 ft"},
+        {"unit_conflict": 1, "unit_agreement": 0, "numbers_in_title": 0, "title_numbers": 1},
+    ),
+    "the size that was asked for": (
+        "ladder 10 ft",
+        {"title": "10 ft. ladder 300 lb"},
+        {"unit_conflict": 0, "unit_agreement": 1, "title_numbers": 2},
+    ),
+    "no size asked for": ("ladder", {"title": "ladder 8 ft"}, {"unit_conflict": -1}),
+    "misspelt": (
+        "refrigeratr",
+        {"title": "white refrigerator"},
+        {"coverage_title": 0, "near_terms": 1, "fuzzy_coverage": 0.81},
+    ),
+    "another colour": (
+        "red shirt",
+        {"title": "shirt", "attributes": [("colour", ["blue"])]},
+        {"attribute_agreement": 0, "coverage_attributes": 0},
+    ),
     "nothing in common": (
         "xylophone",
         {"title": "lamp"},
