@@ -109,7 +109,7 @@ def test_relevance_is_fitted_on_scores_of_queries_that_the_ranker_did_not_see(
         made_rows(5, 40) if spared else None,
         HashingEncoder(16),
         _Served(model),
-        RelevanceConfig(family="auto"),
+        RelevanceConfig(family="auto" if spared else "blend"),
         config,
         recipe="order",
         rounds=choices[0].rounds or 20,
@@ -119,6 +119,7 @@ def test_relevance_is_fitted_on_scores_of_queries_that_the_ranker_did_not_see(
     skill = {row.method: row.measures.brier_skill for row in fitted.table}
     best = f"adapter ({fitted.model.adapter.family})"
     assert skill[best] == max(value for name, value in skill.items() if "adapter" in name)
+    assert len([name for name in skill if "adapter" in name]) == (6 if spared else 1)
     assert skill[best] > skill["raw cosine"] + 0.1
     assert fitted.measured_on == ("dev queries" if spared else "held-back queries")
     assert 0.0 < fitted.model.threshold < 1.0
