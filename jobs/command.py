@@ -20,7 +20,7 @@ from aisle.config import Settings, load
 from aisle.errors import AisleError, ConfigError, GateBreached
 
 Arguments = argparse.Namespace
-Work = Callable[[Settings, Arguments], dict[str, Any]]
+Work = Callable[[Any, Arguments], dict[str, Any]]
 
 
 def main(
@@ -28,6 +28,8 @@ def main(
     description: str | None,
     work: Work,
     add_arguments: Callable[[argparse.ArgumentParser], None] | None = None,
+    *,
+    several: bool = False,
 ) -> None:
     """Runs a job and exits the process.
 
@@ -36,8 +38,9 @@ def main(
         description: for --help; the module's docstring.
         work: does it, and returns what the last line shows; `"ok": False` in it makes the exit status 1.
         add_arguments: the job's own options.
+        several: --config may be repeated, and the work gets a list of settings instead of one.
     """
-    arguments = parser_of(job, description, add_arguments).parse_args()
+    arguments = parser_of(job, description, add_arguments, several=several).parse_args()
     logging.basicConfig(
         stream=sys.stderr,
         level=logging.WARNING if arguments.quiet else logging.INFO,
@@ -47,7 +50,11 @@ def main(
         logging.getLogger(chatty).setLevel(logging.WARNING)
     started = time.perf_counter()
     try:
-        settings = load(arguments.config, arguments.overrides)
+        settings: Settings | list[Settings]
+        if several:
+            settings = [load(each, arguments.overrides) for each in arguments.config]
+        else:
+            settings = load(arguments.config, arguments.overrides)
         result = work(settings, arguments)
         status = 0 if result.get("ok", True) else 1
     except ConfigError as error:
@@ -77,6 +84,8 @@ def parser_of(
     job: str,
     description: str | None,
     add_arguments: Callable[[argparse.ArgumentParser], None] | None = None,
+    *,
+    several: bool = False,
 ) -> argparse.ArgumentParser:
     """The command's parser: what all jobs take, and the job's own. For what checks a command without running it."""
     parser = argparse.ArgumentParser(
@@ -85,7 +94,10 @@ def parser_of(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--config", required=True, help="an environment's file, such as configs/local.yaml"
+        "--config",
+        required=True,
+        action="append" if several else "store",
+        help="an environment's file, such as configs/local.yaml" + "; may be repeated" * several,
     )
     parser.add_argument(
         "--set",

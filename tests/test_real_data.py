@@ -18,6 +18,7 @@ from aisle.catalog import plan_units, read_unit
 from aisle.config import Settings, load
 from aisle.evaluation import Judgments
 from aisle.evaluation.measure import Measured, judged_pairs, measure
+from aisle.evaluation.source import open_judgments
 from aisle.evaluation.systems import HYBRID, LEXICAL, System
 from aisle.nightly.reindex import Night
 from aisle.nightly.run import serial
@@ -54,13 +55,7 @@ def test_hybrid_beats_bm25_on_icecat(
     aisle_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = settings_of("icecat", aisle_data, tmp_path, monkeypatch)
-    evaluation = settings.evaluation
-    assert evaluation.judgments is not None
-    judgments = Judgments.read(
-        evaluation.judgments,
-        relevant_from=evaluation.relevant_from,
-        lowest_grade=evaluation.lowest_grade,
-    )
+    judgments = open_judgments(settings.evaluation)
     table = pq.read_table(str(settings.catalog.source.url))
     judged = np.isin(table["product_id"].to_pylist(), judgments.product_ids.astype(str))
     part = judged | (np.arange(table.num_rows) % 10 == 0)

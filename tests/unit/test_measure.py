@@ -15,7 +15,7 @@ from aisle.config import Settings
 from aisle.evaluation import Judgments
 from aisle.evaluation.measure import judged_pairs, measure, text_table
 from aisle.evaluation.report import fingerprint, pairing_of
-from aisle.evaluation.systems import DENSE, FULL, HYBRID, LEXICAL, REWRITE, ladder
+from aisle.evaluation.systems import DENSE, FULL, HYBRID, LEXICAL, RANKER, REWRITE, ladder
 from tests.shop import settings_for
 
 
@@ -128,11 +128,14 @@ def test_systems_switch_their_stages() -> None:
 def test_the_ladder_has_only_stages_that_the_environment_has() -> None:
     with_rewriter = settings_for(Path("nowhere"), "p.parquet", rewriter={"mode": "vllm"})
     assert [each.name for each in ladder(with_rewriter)] == [
-        each.name for each in (LEXICAL, DENSE, HYBRID, REWRITE, FULL)
+        each.name for each in (LEXICAL, DENSE, HYBRID, REWRITE, RANKER, FULL)
     ]
     without = ladder(settings_for(Path("nowhere"), "p.parquet"))
-    assert [each.rewrite for each in without] == [False] * 4
-    assert without[-1].rank
+    assert [each.rewrite for each in without] == [False] * 5
+    assert [each.rank for each in without] == [False] * 3 + [True] * 2
+    assert [each.cut for each in without] == [False] * 4 + [True]
+    assert without[-1].finds_as(without[-2])
+    assert not without[-1].finds_as(without[-3])
 
 
 def test_a_report_keeps_what_pairing_two_nights_needs(

@@ -21,6 +21,7 @@ from aisle.catalog.convert.attributes import scalar_text
 from aisle.catalog.convert.batch import NESTED_SUFFIX, shown, text_array
 from aisle.catalog.mapping import check_columns
 from aisle.catalog.rules import ColumnMap
+from aisle.catalog.where import require_columns
 from aisle.errors import CatalogError
 
 DELIMITERS = (",", ";", "\t", "|")
@@ -55,18 +56,25 @@ def _malformed(row: int, reason: str, text: str) -> Malformed:
 
 
 def csv_records(
-    file: BinaryIO, columns: ColumnMap, label: str, batch_rows: int
+    file: BinaryIO,
+    columns: ColumnMap,
+    label: str,
+    batch_rows: int,
+    *,
+    delimiter: str | None = None,
+    also: tuple[str, ...] = (),
 ) -> Iterator[Records]:
-    """Reads CSV with a header line, at most `batch_rows` records at a time.
+    """Reads CSV with a header line, at most `batch_rows` records at a time; columns `also` beside the configured ones.
 
-    The delimiter is the first of comma, semicolon, tab and bar under which the header holds the configured columns. A
+    Unless given, the delimiter is the first of comma, semicolon, tab and bar under which the header has the columns. A
     record with too many or too few fields, with broken quoting or a field above 131,072 characters is malformed; after
     it reading goes on with the next line, so that a stray quote does not swallow the records below it.
     """
     with io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="") as text:
         lines = _Lines(text)
-        header, delimiter = _header(lines, columns, label)
-        places = [(n, header.index(n)) for n in columns.named_columns() if n in header]
+        header, delimiter = _header(lines, columns, label, delimiter, also)
+        read = dict.fromkeys((*columns.named_columns(), *also))
+        places = [(n, header.index(n)) for n in read if n in header]
         good: list[list[str]] = []
         numbers: list[int] = []
         bad: list[Malformed] = []
@@ -83,19 +91,23 @@ def csv_records(
             yield _csv_table(good, numbers, bad, places)
 
 
-def _header(lines: _Lines, columns: ColumnMap, label: str) -> tuple[list[str], str]:
+def _header(
+    lines: _Lines, columns: ColumnMap, label: str, given: str | None, also: tuple[str, ...]
+) -> tuple[list[str], str]:
     first = next(lines, "")
     if not first.strip():
         raise CatalogError(
             f"{label}: no header line; a CSV file starts with the names of its columns"
         )
     lines.pending.clear()
-    headers = {d: [h.strip() for h in next(csv.reader([first], delimiter=d))] for d in DELIMITERS}
-    wanted = set(columns.required_columns())
-    delimiter = next((d for d in DELIMITERS if wanted <= set(headers[d])), DELIMITERS[0])
+    possible = (given,) if given else DELIMITERS
+    headers = {d: [h.strip() for h in next(csv.reader([first], delimiter=d))] for d in possible}
+    wanted = {*columns.required_columns(), *also}
+    delimiter = next((d for d in possible if wanted <= set(headers[d])), possible[0])
     header = headers[delimiter]
     check_columns(header, columns, label)
-    twice = sorted({n for n in columns.named_columns() if header.count(n) > 1})
+    require_columns(header, also, label)
+    twice = sorted({n for n in (*columns.named_columns(), *also) if header.count(n) > 1})
     if twice:
         raise CatalogError(
             f"{label}: the header names column {twice[0]!r} twice; rename one of them"
@@ -172,13 +184,19 @@ def _is_utf8(record: list[str]) -> bool:
 
 
 def jsonl_records(
-    file: BinaryIO, columns: ColumnMap, label: str, batch_rows: int
+    file: BinaryIO,
+    columns: ColumnMap,
+    label: str,
+    batch_rows: int,
+    *,
+    also: tuple[str, ...] = (),
 ) -> Iterator[Records]:
     """Reads JSON lines, at most `batch_rows` at a time; blank lines are passed over but counted.
 
-    A key need not be on every line, but the first batch must show every column that must be there.
+    A key need not be on every line, but the first batch must show every column that must be there. Columns `also` are
+    read beside the configured ones.
     """
-    names = columns.named_columns()
+    names = tuple(dict.fromkeys((*columns.named_columns(), *also)))
     good: list[dict[str, Any]] = []
     numbers: list[int] = []
     bad: list[Malformed] = []

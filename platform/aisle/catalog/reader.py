@@ -10,7 +10,7 @@ import contextlib
 import gzip
 import io
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, cast
 
 import fsspec
@@ -21,6 +21,7 @@ from aisle.catalog.lines import Malformed, Records, csv_records, jsonl_records
 from aisle.catalog.mapping import REJECTED_SCHEMA, Mapped, check_columns, map_rows
 from aisle.catalog.rules import ColumnMap
 from aisle.catalog.sources import ReadUnit, unreadable
+from aisle.catalog.where import matching, require_columns
 from aisle.store.failures import failures
 
 BATCH_ROWS = 8_192
@@ -35,16 +36,22 @@ def read_unit(
     columns: ColumnMap,
     batch_rows: int = BATCH_ROWS,
     storage_options: Mapping[str, Any] | None = None,
+    *,
+    delimiter: str | None = None,
+    where: Mapping[str, Sequence[str]] | None = None,
 ) -> Iterator[Mapped]:
     """Streams a unit's rows, at most `batch_rows` at a time: every row is in `products` or in `rejected`.
 
-    A unit without rows yields nothing.
+    With `where` (column -> the values wanted, as texts) rows with other values are in neither; `delimiter` is that of
+    a CSV file, found from the header where it is None. A unit without rows yields nothing.
 
     Raises:
         CatalogError: the file cannot be read to its end, lacks a configured column, or a column's type cannot become
             its field. Batches before that were good.
     """
-    for records in _records(unit, columns, batch_rows, dict(storage_options or {})):
+    wanted = dict(where or {})
+    found = _records(unit, columns, batch_rows, dict(storage_options or {}), delimiter, wanted)
+    for records in found:
         mapped = map_rows(
             records.table,
             columns,
@@ -73,31 +80,63 @@ def source_fingerprint(unit: ReadUnit, storage_options: Mapping[str, Any] | None
 
 
 def _records(
-    unit: ReadUnit, columns: ColumnMap, batch_rows: int, options: dict[str, Any]
+    unit: ReadUnit,
+    columns: ColumnMap,
+    batch_rows: int,
+    options: dict[str, Any],
+    delimiter: str | None,
+    where: Mapping[str, Sequence[str]],
 ) -> Iterator[Records]:
     """Wraps whatever breaks while reading; what breaks while mapping is not this file's fault."""
     try:
         with contextlib.ExitStack() as stack:
             file = stack.enter_context(fsspec.open(unit.url, "rb", **options))
-            if unit.format == "parquet":
-                yield from _parquet_records(file, unit, columns, batch_rows)
-                return
-            if unit.url.lower().endswith(".gz"):
-                file = stack.enter_context(gzip.GzipFile(fileobj=file, mode="rb"))
-            buffered = stack.enter_context(io.BufferedReader(file, BUFFER_BYTES))
-            parse = csv_records if unit.format == "csv" else jsonl_records
-            yield from parse(cast(BinaryIO, buffered), columns, unit.url, batch_rows)
+            parsed = _parsed(stack, file, unit, columns, batch_rows, delimiter, tuple(where))
+            for records in parsed:
+                if where:
+                    records = _only(records, where)
+                if records.table.num_rows or records.malformed:
+                    yield records
     except (*failures(), pa.ArrowException, EOFError, zlib.error) as error:
         raise unreadable(unit.url, error) from error
 
 
+def _parsed(
+    stack: contextlib.ExitStack,
+    file: Any,
+    unit: ReadUnit,
+    columns: ColumnMap,
+    batch_rows: int,
+    delimiter: str | None,
+    also: tuple[str, ...],
+) -> Iterator[Records]:
+    if unit.format == "parquet":
+        return _parquet_records(file, unit, columns, batch_rows, also)
+    if unit.url.lower().endswith(".gz"):
+        file = stack.enter_context(gzip.GzipFile(fileobj=file, mode="rb"))
+    text = cast(BinaryIO, stack.enter_context(io.BufferedReader(file, BUFFER_BYTES)))
+    if unit.format == "csv":
+        return csv_records(text, columns, unit.url, batch_rows, delimiter=delimiter, also=also)
+    return jsonl_records(text, columns, unit.url, batch_rows, also=also)
+
+
+def _only(records: Records, where: Mapping[str, Sequence[str]]) -> Records:
+    mask = matching(records.table, where)
+    # One chunk a column, as every parser gives them: the conversions go through chunks side by side.
+    kept = records.table.append_column("_row", records.rows).filter(mask).combine_chunks()
+    rows = kept["_row"].combine_chunks()
+    return Records(kept.drop_columns(["_row"]), rows, records.malformed)
+
+
 def _parquet_records(
-    file: BinaryIO, unit: ReadUnit, columns: ColumnMap, batch_rows: int
+    file: BinaryIO, unit: ReadUnit, columns: ColumnMap, batch_rows: int, also: tuple[str, ...]
 ) -> Iterator[Records]:
     parquet = pq.ParquetFile(file)
     present = parquet.schema_arrow.names
     check_columns(present, columns, unit.url)
-    names = [name for name in columns.named_columns() if name in present]
+    require_columns(present, also, unit.url)
+    read = dict.fromkeys((*columns.named_columns(), *also))
+    names = [name for name in read if name in present]
     groups = range(*(unit.row_groups or (0, parquet.num_row_groups)))
     row = unit.first_row
     for batch in parquet.iter_batches(

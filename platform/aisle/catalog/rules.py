@@ -94,22 +94,27 @@ class CategoryRule(_Rule):
 
 
 class AttributesRule(_Rule):
-    """Attributes: `{column: attributes_json, format: json}`, or plain columns: `{columns: [color, material]}`."""
+    """Attributes: `{column: attributes_json, format: json}`, or plain columns: `{columns: [color, material]}`.
+
+    `{column: features, format: pairs}` reads a text such as `width : 64.7 | style : modern`.
+    """
 
     columns: tuple[Name, ...] | dict[str, Name] | None = Field(None, min_length=1)
     """Plain columns, each an attribute of its own name; or `{attribute: column}` to name it otherwise."""
-    format: Literal["json"] | None = None
-    """`json`: `column` holds a JSON object as text. A column of Arrow maps or structs needs no format."""
+    format: Literal["json", "pairs"] | None = None
+    """`json`: `column` holds a JSON object as text; `pairs`: names and values with a colon between them. A column of
+    Arrow maps or structs needs no format."""
     split: str | None = Field(None, min_length=1)
-    """Cuts each text of `columns` into several values: "red;blue"."""
+    """Cuts each text of `columns` into several values: "red;blue"; with `pairs` stands between two pairs, a bar unless
+    given."""
     strip_prefix: tuple[str, ...] = ()
     """Taken off the front of attribute names, the first that fits: `[attr_t_, attr_n_]`."""
 
     @model_validator(mode="after")
     def _shape(self) -> AttributesRule:
         if self.format and self.columns:
-            raise ValueError("format: json goes with `column`; `columns` are plain texts")
-        if self.split and self.column:
+            raise ValueError(f"format: {self.format} goes with `column`; `columns` are plain texts")
+        if self.split and self.column and self.format != "pairs":
             raise ValueError("split goes with `columns`; a JSON object or a map is already cut")
         return self
 

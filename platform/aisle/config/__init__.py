@@ -5,13 +5,13 @@ One complete file per environment, read once at the entry point with `load()` an
 unknown key fails, and the message names the file, the key, the value and what is allowed.
 """
 
+from aisle.config.evaluation import EvaluationConfig, JudgmentsConfig, QueriesConfig
 from aisle.config.load import load
 from aisle.config.nightly import GateConfig, NightlyConfig
 from aisle.config.sections import (
     CatalogConfig,
     DenseConfig,
     EncoderConfig,
-    EvaluationConfig,
     IndexConfig,
     LexicalConfig,
     RankerConfig,
@@ -32,8 +32,10 @@ __all__ = [
     "EvaluationConfig",
     "GateConfig",
     "IndexConfig",
+    "JudgmentsConfig",
     "LexicalConfig",
     "NightlyConfig",
+    "QueriesConfig",
     "RankerConfig",
     "RayConfig",
     "RelevanceConfig",

@@ -16,6 +16,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from aisle.config.evaluation import JudgmentsConfig
 from aisle.config.settings import Settings
 from aisle.errors import ConfigError
 
@@ -139,7 +140,6 @@ def _with_absolute_paths(settings: Settings) -> Settings:
     source = settings.catalog.source
     urls = source.url if isinstance(source.url, str) else tuple(map(_absolute, source.url))
     source = source.model_copy(update={"url": _absolute(urls) if isinstance(urls, str) else urls})
-    judgments = settings.evaluation.judgments
     changed: dict[str, Any] = {
         "store": _absolute(settings.store),
         "work_dir": _absolute(settings.work_dir),
@@ -148,13 +148,22 @@ def _with_absolute_paths(settings: Settings) -> Settings:
             update={"cache_dir": _absolute(settings.serving.cache_dir)}
         ),
         "evaluation": settings.evaluation.model_copy(
-            update={"judgments": judgments and _absolute(judgments)}
+            update={"judgments": _absolute_judgments(settings.evaluation.judgments)}
         ),
     }
     for name in ("encoder", "rewriter", "ranker", "relevance"):
         section = getattr(settings, name)
         changed[name] = section.model_copy(update={"model": _absolute_model(section.model)})
     return settings.model_copy(update=changed)
+
+
+def _absolute_judgments(given: str | JudgmentsConfig | None) -> str | JudgmentsConfig | None:
+    if given is None or isinstance(given, str):
+        return given and _absolute(given)
+    queries = given.queries
+    if queries is not None:
+        queries = queries.model_copy(update={"url": _absolute(queries.url)})
+    return given.model_copy(update={"url": _absolute(given.url), "queries": queries})
 
 
 def _absolute(path: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from aisle.catalog.rules import ColumnMap
 
@@ -19,6 +19,16 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
 
+def _as_texts(given: Any) -> Any:
+    """`us`, `1` or `[us, ca]` as texts; a bool as YAML writes it."""
+    values = given if isinstance(given, list | tuple) else [given]
+    return tuple(str(v).lower() if isinstance(v, bool) else str(v) for v in values)
+
+
+Where = dict[str, Annotated[tuple[str, ...], BeforeValidator(_as_texts)]]
+"""Column -> the value, or the values, that a row must have there to be read; compared as texts."""
+
+
 class SourceConfig(Section):
     """Where the catalogue lies."""
 
@@ -26,6 +36,11 @@ class SourceConfig(Section):
     """File, folder or glob, or several: any fsspec URL (local path, s3://, gs://, hf://, memory://)."""
     format: Literal["auto", "parquet", "csv", "jsonl"] = "auto"
     """`auto` goes by the file's extension; .gz is understood for csv and jsonl."""
+    delimiter: str | None = Field(None, min_length=1, max_length=1)
+    """Between the fields of a CSV line; none takes the first of comma, semicolon, tab and bar that fits the header."""
+    where: Where = Field(default_factory=dict)
+    """Only rows with these values are read, such as `{product_locale: us}`; the others are neither products nor
+    rejected."""
     storage_options: dict[str, Any] = Field(default_factory=dict)
     """Passed to fsspec, such as `{endpoint_url: ..., anon: true}`. Secrets as `${NAME}`."""
 
@@ -234,23 +249,6 @@ class RelevanceConfig(Section):
     """Training: the threshold keeps this share of the relevant pairs of the dev split."""
     wanted_precision: float | None = Field(None, gt=0, le=1)
     """Training: instead, the lowest threshold at which this share of what is kept is relevant."""
-
-
-class EvaluationConfig(Section):
-    """Which judgments measure a snapshot."""
-
-    judgments: str | None = None
-    """Parquet with `query, product_id, grade` and, if there, `split`; none skips the evaluation and says so."""
-    relevant_from: float = 2
-    """Lowest grade that counts as relevant."""
-    lowest_grade: float | None = None
-    """Grade with gain 0; none takes the set's lowest."""
-    split: str | None = "test"
-    """Which split `jobs.evaluate` reports; none takes all."""
-    gate_split: str | None = "dev"
-    """Which split the nightly gate looks at, so that the test split stays unseen."""
-    depth: int = Field(200, ge=10, le=10_000)
-    """Retrieval is measured down to this rank."""
 
 
 class ServingConfig(Section):

@@ -8,11 +8,11 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
+from aisle.config.evaluation import EvaluationConfig
 from aisle.config.nightly import GateConfig, NightlyConfig
 from aisle.config.sections import (
     CatalogConfig,
     EncoderConfig,
-    EvaluationConfig,
     IndexConfig,
     RankerConfig,
     RayConfig,

@@ -21,10 +21,10 @@ from aisle.evaluation.compare import (
     pooled_interval,
     worst_queries,
 )
+from aisle.evaluation.gains import exponential_gains
 from aisle.evaluation.judgments import JudgmentCounts, Judgments, normalize_query
 from aisle.evaluation.metrics import (
     PagePrecision,
-    exponential_gains,
     ndcg,
     ndcg_of_pairs,
     page_precision,

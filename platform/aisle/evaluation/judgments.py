@@ -5,6 +5,8 @@ product id and a query is a slice. A grade that was given twice becomes the mean
 are counted: raters differ, and the last one is no wiser than the first.
 
 The lowest grade belongs to the whole set, not to a split or a query: a gain must not change with the sample.
+
+Grades that a model gave (`judged_by`) are refused unless they are asked for, and never count where a person graded.
 """
 
 from __future__ import annotations
@@ -20,12 +22,19 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from aisle.errors import JudgmentError
+from aisle.evaluation.columns import (
+    check_columns,
+    is_numeric,
+    one_split_a_query,
+    without_overruled,
+)
+from aisle.evaluation.gains import Gains, checked_gains, exponential_gains, gains_by_table
 from aisle.evaluation.table import read_parquet
 
 logger = logging.getLogger(__name__)
 
-HELD_BACK = ("test", "dev", "valid", "validation")
-"""Splits that training must not see, the strictest first."""
+PEOPLE = "people"
+"""In the column `judged_by`: a person's grade, as is every grade of a file without that column."""
 
 
 def normalize_query(query: str) -> str:
@@ -76,22 +85,61 @@ class Judgments:
     lowest_grade: float
     relevant_from: float
     counts: JudgmentCounts
+    gains: Gains = ()
+    """The set's own gains by grade; empty for 2^(grade - lowest) - 1."""
+    model_graded: NDArray[np.bool_] | None = None
+    """Mask bool (n,): a model gave the grade, no person did; None where people gave all."""
 
     @classmethod
     def read(
-        cls, url: str, *, relevant_from: float, lowest_grade: float | None = None
+        cls,
+        url: str,
+        *,
+        relevant_from: float,
+        lowest_grade: float | None = None,
+        gains: Mapping[float, float] | None = None,
+        accept_judges: bool = False,
     ) -> Judgments:
-        """Reads Parquet with `query, product_id, grade` and optionally `split` from any fsspec URL.
+        """Reads Parquet with `query, product_id, grade` and optionally `split, judged_by` from any fsspec URL.
 
         Raises JudgmentError where the file cannot be read, lacks a column, holds no row, or a value is missing.
         """
-        table = read_parquet(url, required=("query", "product_id", "grade"), optional=("split",))
+        table = read_parquet(
+            url, required=("query", "product_id", "grade"), optional=("split", "judged_by")
+        )
+        return cls.from_table(
+            table,
+            url,
+            relevant_from=relevant_from,
+            lowest_grade=lowest_grade,
+            gains=gains,
+            accept_judges=accept_judges,
+        )
+
+    @classmethod
+    def from_table(
+        cls,
+        table: pa.Table,
+        url: str,
+        *,
+        relevant_from: float,
+        lowest_grade: float | None = None,
+        gains: Mapping[float, float] | None = None,
+        accept_judges: bool = False,
+    ) -> Judgments:
+        """Builds from a table with the columns that `read` reads; `url` is for messages.
+
+        Raises JudgmentError as `read`, and where a model gave grades and `accept_judges` is not set.
+        """
         grade = table.column("grade")
-        if not _is_numeric(grade.type):
+        if not is_numeric(grade.type):
             raise JudgmentError(
                 f"{url}: column grade is {grade.type}, expected a number; map labels to numbers first"
             )
         split = table.column("split").to_pylist() if "split" in table.column_names else None
+        people = None
+        if "judged_by" in table.column_names:
+            people = _by_people(table.column("judged_by"), url, accept_judges)
         try:
             return cls.from_columns(
                 table.column("query").to_pylist(),
@@ -100,6 +148,8 @@ class Judgments:
                 split=split,
                 relevant_from=relevant_from,
                 lowest_grade=lowest_grade,
+                gains=gains,
+                people=people,
             )
         except JudgmentError as error:
             raise JudgmentError(f"{url}: {error}") from error
@@ -114,15 +164,20 @@ class Judgments:
         relevant_from: float,
         split: Sequence[str] | None = None,
         lowest_grade: float | None = None,
+        gains: Mapping[float, float] | None = None,
+        people: NDArray[np.bool_] | None = None,
     ) -> Judgments:
         """Builds from columns of equal length; `lowest_grade` is the smallest grade unless given.
+
+        `gains` are the set's own by grade, exponential ones where there are none; `people` bool (n,) says which grades
+        a person gave, all where it is None. A model's grade of a pair that a person graded is set aside.
 
         Two spellings of one query may lie in two splits. Such a query would be trained on and tested: it stays in the
         split that is held back (see HELD_BACK), with that split's rows alone, and is counted. Raises JudgmentError on
         no row, on a missing value (with its row) and on a grade under `lowest_grade`.
         """
         grades = np.asarray(grade, dtype=np.float64)
-        _check_columns(query, product_id, grades)
+        check_columns(query, product_id, grades)
         lowest = float(grades.min()) if lowest_grade is None else float(lowest_grade)
         if grades.min() < lowest:
             raise JudgmentError(
@@ -142,13 +197,16 @@ class Judgments:
         products = np.asarray(product_id, dtype=np.str_)
         splits, spread = None, 0
         if split is not None:
-            splits, keep, spread = _one_split_a_query(queries, query_index, split)
+            splits, keep, spread = one_split_a_query(queries, query_index, split)
             query_index, products, grades = query_index[keep], products[keep], grades[keep]
+            people = None if people is None else people[keep]
 
         ids, product_index = np.unique(products, return_inverse=True)
-        pairs, inverse, count = np.unique(
-            query_index * len(ids) + product_index, return_inverse=True, return_counts=True
-        )
+        rows = query_index * len(ids) + product_index
+        if people is not None:
+            keep = without_overruled(rows, people)
+            rows, grades, people = rows[keep], grades[keep], people[keep]
+        pairs, inverse, count = np.unique(rows, return_inverse=True, return_counts=True)
         means = np.bincount(inverse, weights=grades) / count
         low = np.full(len(pairs), np.inf)
         high = np.full(len(pairs), -np.inf)
@@ -174,6 +232,8 @@ class Judgments:
             lowest_grade=lowest,
             relevant_from=float(relevant_from),
             counts=counts,
+            gains=checked_gains(gains or {}, grades),
+            model_graded=None if people is None else ~people[np.unique(rows, return_index=True)[1]],
         )
 
     def __len__(self) -> int:
@@ -196,6 +256,22 @@ class Judgments:
         """Mask bool (n,): the grade reaches `relevant_from`."""
         return self.grades >= self.relevant_from
 
+    def gain(self, grades: NDArray[np.floating]) -> NDArray[np.float64]:
+        """What each grade is worth in nDCG: the set's own gains, else exponential ones; 0 where it is NaN."""
+        if self.gains:
+            return gains_by_table(grades, self.gains)
+        return exponential_gains(grades, self.lowest_grade)
+
+    def by_people(self) -> Judgments:
+        """Only the pairs that people graded; the same where they graded all. JudgmentError where none is left."""
+        if self.model_graded is None:
+            return self
+        if self.model_graded.all():
+            raise JudgmentError(
+                f"a model gave all {len(self)} grades; judgments by people are needed beside them"
+            )
+        return replace(self._take_pairs(~self.model_graded), model_graded=None)
+
     def split(self, name: str) -> Judgments:
         """The queries of one split. Raises JudgmentError where there is none of that name."""
         if self.splits is None:
@@ -206,6 +282,15 @@ class Judgments:
         if not keep.any():
             known = ", ".join(sorted(set(self.splits)))
             raise JudgmentError(f"no query in split {name!r}; the judgments have: {known}")
+        return self._take_queries(keep)
+
+    def sampled(self, n: int) -> Judgments:
+        """At most n of the queries, chosen by a hash of their text: the same ones for every run and order."""
+        if len(self.queries) <= n:
+            return self
+        order = np.argsort([_unit_hash(query, 0) for query in self.queries], kind="stable")
+        keep = np.zeros(len(self.queries), np.bool_)
+        keep[order[:n]] = True
         return self._take_queries(keep)
 
     def with_split(self, fractions: Mapping[str, float], *, seed: int = 0) -> Judgments:
@@ -278,55 +363,25 @@ class Judgments:
             offsets=np.concatenate([[0], np.cumsum(sizes[left])]).astype(np.int64),
             product_ids=self.product_ids[keep],
             grades=self.grades[keep],
+            model_graded=None if self.model_graded is None else self.model_graded[keep],
         )
 
 
-def _is_numeric(kind: pa.DataType) -> bool:
-    return bool(
-        pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
-    )
-
-
-def _check_columns(
-    query: Sequence[str], product_id: Sequence[str], grades: NDArray[np.float64]
-) -> None:
-    if not len(grades):
-        raise JudgmentError("the judgments hold no row; at least one graded pair is needed")
-    if not len(query) == len(product_id) == len(grades):
+def _by_people(
+    judged_by: pa.ChunkedArray, url: str, accept_judges: bool
+) -> NDArray[np.bool_] | None:
+    """Mask bool (n,): a person's grade; an empty cell is one. None where people gave all."""
+    names = pc.fill_null(judged_by.cast(pa.string()), PEOPLE)
+    people: NDArray[np.bool_] = np.asarray(pc.equal(names, PEOPLE).to_numpy(zero_copy_only=False))
+    if people.all():
+        return None
+    if not accept_judges:
+        judges = sorted(set(pc.unique(names).to_pylist()) - {PEOPLE})
         raise JudgmentError(
-            f"columns of unequal length: query {len(query)}, product_id {len(product_id)}, grade {len(grades)}"
+            f"{url}: {int((~people).sum())} of {len(people)} grades are by {', '.join(judges)}, not by people; measure "
+            "on people's grades, or ask for both with --with-judge, which shows the two apart"
         )
-    bad = np.flatnonzero(~np.isfinite(grades))
-    if len(bad):
-        raise JudgmentError(
-            f"row {bad[0]}: grade is {grades[bad[0]]}, expected a finite number ({len(bad)} such rows)"
-        )
-    for name, column in (("query", query), ("product_id", product_id)):
-        for row, value in enumerate(column):
-            if not isinstance(value, str) or not value.strip():
-                raise JudgmentError(f"row {row}: {name} is {value!r}, expected a non-empty string")
-
-
-def _one_split_a_query(
-    queries: tuple[str, ...], query_index: NDArray[np.int64], split: Sequence[str]
-) -> tuple[tuple[str, ...], NDArray[np.bool_], int]:
-    """The split of each query, the rows that lie in it, bool (n,), and how many queries lay in several."""
-    found: list[list[str]] = [[] for _ in queries]
-    for row, (i, name) in enumerate(zip(query_index, split, strict=True)):
-        if not isinstance(name, str) or not name:
-            raise JudgmentError(f"row {row}: split is {name!r}, expected a non-empty string")
-        if name not in found[i]:
-            found[i].append(name)
-    splits = tuple(min(names, key=_held_back_first) for names in found)
-    keep = np.array([splits[i] == name for i, name in zip(query_index, split, strict=True)])
-    spread = sum(len(names) > 1 for names in found)
-    if spread:
-        logger.warning("queries in more than one split: %d", spread)
-    return splits, keep, spread
-
-
-def _held_back_first(split: str) -> int:
-    return HELD_BACK.index(split) if split in HELD_BACK else len(HELD_BACK)
+    return people
 
 
 def _unit_hash(query: str, seed: int) -> float:

@@ -12,7 +12,14 @@ from aisle.batch import ABSENT_SCORE
 from aisle.evaluation.calibration import PairMeasures, measure_pairs
 from aisle.evaluation.drift import relevance_histogram
 from aisle.evaluation.judgments import Judgments
-from aisle.evaluation.metrics import ndcg, ndcg_of_pairs, page_precision, recall, reciprocal_rank
+from aisle.evaluation.metrics import (
+    judged_fraction,
+    ndcg,
+    ndcg_of_pairs,
+    page_precision,
+    recall,
+    reciprocal_rank,
+)
 from aisle.evaluation.run import Run
 
 Floats = NDArray[np.float64]
@@ -32,7 +39,13 @@ class Measured:
     zero_results: Floats
     """(q,) 1 where a query's page is empty, else 0; every query counts."""
     run: Run
-    """What it returned."""
+    """What was returned."""
+    pair_known: NDArray[np.bool_]
+    """(n,) the snapshot holds the product of the judged pair."""
+    pair_kept: NDArray[np.bool_]
+    """(n,) the relevance filter keeps the pair."""
+    pair_relevance: Floats | None
+    """(n,) of every judged pair, NaN where its product is not there; none where the system has no relevance."""
     relevance_histogram: list[int] | None = None
     """Of the first hits of every query, dropped ones included; none where the system has no relevance."""
 
@@ -66,7 +79,13 @@ def judged_pairs(judgments: Judgments) -> pa.Table:
 
 
 def measure(
-    name: str, judgments: Judgments, found: pa.Table, pairs: pa.Table, *, filtered: bool
+    name: str,
+    judgments: Judgments,
+    found: pa.Table,
+    pairs: pa.Table,
+    *,
+    filtered: bool,
+    both: Judgments | None = None,
 ) -> Measured:
     """Measures a system.
 
@@ -76,6 +95,7 @@ def measure(
         found: `RESULT_SCHEMA` of every query.
         pairs: `PAIRS_SCHEMA` of `judged_pairs(judgments)`, in that order.
         filtered: whether the system has a relevance filter; without one every hit counts as kept.
+        both: the same queries with a model's grades beside people's; adds nDCG over both, never in place of people's.
     """
     run = Run.from_columns(
         found["query"].to_pylist(),
@@ -94,22 +114,37 @@ def measure(
         "mrr@100": reciprocal_rank(judgments, run, 100),
         "page_precision": page.precision,
         "page_judged": page.judged_fraction,
+        "judged@10": judged_fraction(judgments, run, 10),
     }
+    if both is not None:
+        per_query["ndcg@10_with_model"] = ndcg(both, run, 10)
+        per_query["judged@10_with_model"] = judged_fraction(both, run, 10)
     skipped = ~np.isin(np.array(judgments.queries), np.array(judgments.measurable().queries))
     for values in per_query.values():
         values[skipped] = np.nan
-    relevance = pairs["relevance"].to_numpy(zero_copy_only=False)
     known = scores > ABSENT_SCORE
-    measured = None
-    if filtered and known.any():
-        measured = measure_pairs(relevance[known].astype(np.float64), judgments.relevant[known])
+    relevance, measured = None, None
+    if filtered:
+        relevance = pairs["relevance"].to_numpy(zero_copy_only=False).astype(np.float64)
+        relevance[~known] = np.nan
+        if known.any():
+            measured = measure_pairs(relevance[known], judgments.relevant[known])
     histogram = None
     if filtered:
         shown = found["rank"].to_numpy() <= PAGE
         values = found["relevance"].to_numpy(zero_copy_only=False).astype(np.float64)
         histogram = relevance_histogram(values[shown])
-    empty = (page.kept == 0).astype(np.float64)
-    return Measured(name, per_query, measured, empty, run, histogram)
+    return Measured(
+        name=name,
+        per_query=per_query,
+        pairs=measured,
+        zero_results=(page.kept == 0).astype(np.float64),
+        run=run,
+        pair_known=known,
+        pair_kept=pairs["kept"].to_numpy(zero_copy_only=False),
+        pair_relevance=relevance,
+        relevance_histogram=histogram,
+    )
 
 
 def text_table(rows: list[Measured]) -> str:
@@ -124,12 +159,12 @@ def text_table(rows: list[Measured]) -> str:
     ]
     pair_columns = ["pairs_dropped_at_95", "pairs_brier_skill", "pairs_calibration_error"]
     lines = [
-        f"{'':20}" + "".join(f"{name.replace('pairs_', ''):>16}" for name in columns + pair_columns)
+        f"{'':20}" + "".join(f"{name.replace('pairs_', ''):>18}" for name in columns + pair_columns)
     ]
     for row in rows:
         means = row.means()
         cells = [
-            f"{means[name]:16.4f}" if name in means else f"{'-':>16}"
+            f"{means[name]:18.4f}" if name in means else f"{'-':>18}"
             for name in columns + pair_columns
         ]
         lines.append(f"{row.name:20}" + "".join(cells))

@@ -3,8 +3,9 @@
 Every function gives float64 (q,) in the order of `judgments.queries`; NaN marks a query on which a measure is not
 defined (no relevant product, all grades lowest), and `numpy.nanmean` is the set's value.
 
-nDCG is Järvelin and Kekäläinen's (2002) with the exponential gains of Burges et al. (2005), 2^(grade - lowest) - 1, and
-the discount 1 / log2(rank + 1); tests hold it equal to trec_eval (through ir-measures) on the same gains.
+nDCG is Järvelin and Kekäläinen's (2002) with the exponential gains of Burges et al. (2005), 2^(grade - lowest) - 1,
+unless the set has its own, and the discount 1 / log2(rank + 1); tests hold it equal to trec_eval (through ir-measures)
+on the same gains.
 """
 
 from __future__ import annotations
@@ -21,18 +22,12 @@ from aisle.evaluation.run import Run
 Floats = NDArray[np.float64]
 
 
-def exponential_gains(grades: Floats, lowest_grade: float) -> Floats:
-    """2^(grade - lowest) - 1, element by element; a NaN grade (not judged) gains 0."""
-    gains = np.exp2(np.asarray(grades, np.float64) - lowest_grade) - 1.0
-    return np.where(np.isnan(gains), 0.0, gains)
-
-
 def ndcg(judgments: Judgments, run: Run, k: int = 10) -> Floats:
     """ndcg@k of a run over the whole catalogue; a product without a judgment gains 0.
 
     The ideal ranking is that of the query's judged products. NaN where all grades of a query are lowest.
     """
-    gains = exponential_gains(_hit_grades(judgments, run, k), judgments.lowest_grade)
+    gains = judgments.gain(_hit_grades(judgments, run, k))
     return _ratio(gains @ _discounts(k), _ideal_dcg(judgments, k))
 
 
@@ -70,6 +65,13 @@ def reciprocal_rank(judgments: Judgments, run: Run, k: int = 100) -> Floats:
         judgments.query_index, weights=judgments.relevant, minlength=len(judgments.queries)
     )
     return np.where(wanted > 0, value, np.nan)
+
+
+def judged_fraction(judgments: Judgments, run: Run, k: int = 10) -> Floats:
+    """Judged share of a query's first k hits; NaN where it has no hit. What unjudged-as-0 measures rest on."""
+    grades = _hit_grades(judgments, run, k)
+    hits = [min(rows.stop - rows.start, k) for rows in _rows(judgments, run)]
+    return _ratio((~np.isnan(grades)).sum(axis=1).astype(np.float64), np.array(hits, np.float64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,7 @@ def _dcg_by(judgments: Judgments, scores: Floats, k: int) -> Floats:
     query_index = judgments.query_index
     order = np.lexsort((-scores, query_index))
     rank = np.arange(len(scores)) - judgments.offsets[:-1][query_index]
-    gains = exponential_gains(judgments.grades[order], judgments.lowest_grade)
+    gains = judgments.gain(judgments.grades[order])
     weights = np.where(rank < k, gains / np.log2(rank + 2.0), 0.0)
     dcg = np.bincount(query_index, weights=weights, minlength=len(judgments.queries))
     return dcg.astype(np.float64)

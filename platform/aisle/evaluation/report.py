@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,9 @@ import numpy as np
 from aisle.evaluation.compare import mean_interval, paired_difference
 from aisle.evaluation.judgments import Judgments
 from aisle.evaluation.measure import Measured
+from aisle.evaluation.query_set import fingerprint
+
+__all__ = ["PAIRED", "fingerprint", "pairing_of", "report_of"]
 
 PAIRED = ("ndcg@10", "recall@100", "page_precision")
 """Measures whose values of single queries a report keeps."""
@@ -61,13 +63,3 @@ def pairing_of(row: Measured, judgments: Judgments) -> dict[str, Any]:
     if row.relevance_histogram is not None:
         pairing["relevance_histogram"] = row.relevance_histogram
     return pairing
-
-
-def fingerprint(judgments: Judgments) -> str:
-    """Short hash of every judged pair and of what counts as relevant: equal hash, comparable measures."""
-    digest = hashlib.sha256(f"{judgments.relevant_from} {judgments.lowest_grade}\n".encode())
-    digest.update("\n".join(judgments.queries).encode())
-    digest.update("\n".join(judgments.product_ids).encode())
-    digest.update(np.asarray(judgments.offsets, np.int64).tobytes())
-    digest.update(np.asarray(judgments.grades, np.float64).tobytes())
-    return digest.hexdigest()[:16]

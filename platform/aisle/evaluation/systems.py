@@ -16,6 +16,8 @@ class System:
     lexical: bool = True
     rewrite: bool = False
     rank: bool = False
+    cut: bool = False
+    """The relevance filter drops hits; it comes with the ranker, whose score it reads."""
 
     def settings(self, settings: Settings) -> Settings:
         """The environment with this system's sides on."""
@@ -30,19 +32,31 @@ class System:
             update["rewriter"] = settings.rewriter.model_copy(update={"mode": "off"})
         return settings.model_copy(update=update)
 
+    def finds_as(self, other: System) -> bool:
+        """Both return the same hits in the same order, so that one search serves both."""
+        mine = (self.dense, self.lexical, self.rewrite, self.rank)
+        return mine == (other.dense, other.lexical, other.rewrite, other.rank)
 
-LEXICAL = System("bm25", dense=False)
+
+LEXICAL = System("lexical", dense=False)
 DENSE = System("dense", lexical=False)
 HYBRID = System("hybrid")
 REWRITE = System("+ rewrite", rewrite=True)
-FULL = System("+ rank and filter", rewrite=True, rank=True)
+RANKER = System("+ ranker", rewrite=True, rank=True)
+FULL = System("+ filter", rewrite=True, rank=True, cut=True)
 
 
 def ladder(settings: Settings) -> list[System]:
-    """The systems worth a row for an environment; a stage that it does not have adds none."""
-    rows = [LEXICAL, DENSE, HYBRID]
+    """The systems worth a row for an environment, each with one stage more; a stage that it has not adds none.
+
+    The last is the pipeline as served.
+    """
     rewrites = settings.rewriter.mode != "off"
+    rows = [LEXICAL, DENSE, HYBRID]
     if rewrites:
         rows.append(REWRITE)
-    rows.append(FULL if rewrites else System("+ rank and filter", rank=True))
-    return rows
+    return [
+        *rows,
+        System(RANKER.name, rewrite=rewrites, rank=True),
+        System(FULL.name, rewrite=rewrites, rank=True, cut=True),
+    ]

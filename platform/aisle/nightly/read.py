@@ -34,7 +34,14 @@ class ReadPart:
         files: dict[str, list[str]] = {}
         rejected: list[str] = []
         wrote: list[StoredFile] = []
-        batches = read_unit(unit, catalog.columns, BATCH_ROWS, catalog.source.storage_options)
+        batches = read_unit(
+            unit,
+            catalog.columns,
+            BATCH_ROWS,
+            catalog.source.storage_options,
+            delimiter=catalog.source.delimiter,
+            where=catalog.source.where,
+        )
         for number, batch in enumerate(batches):
             counts["rows"] += batch.products.num_rows + batch.rejected.num_rows
             counts["products"] += batch.products.num_rows

@@ -182,3 +182,35 @@ def test_unreadable_parquet_is_a_clear_error(tmp_path):
     )
     with pytest.raises(JudgmentError, match=r"null\.parquet: row 0: grade is nan"):
         Judgments.read(url, relevant_from=1)
+
+
+MIXED: dict[str, Any] = {
+    "query": ["a", "a", "a", "b"],
+    "product_id": ["1", "2", "2", "3"],
+    "grade": [3.0, 1.0, 3.0, 2.0],
+    "judged_by": ["people", None, "cross-encoder:f", "cross-encoder:f"],
+}
+
+
+def test_grades_by_a_model_are_refused_unless_asked_for(tmp_path):
+    url = write(tmp_path / "mixed.parquet", **MIXED)
+    with pytest.raises(JudgmentError, match="2 of 4 grades are by cross-encoder:f, not by people"):
+        Judgments.read(url, relevant_from=2)
+
+
+def test_a_persons_grade_overrules_a_models_and_the_two_stay_apart(tmp_path):
+    url = write(tmp_path / "mixed.parquet", **MIXED)
+    both = Judgments.read(url, relevant_from=2, accept_judges=True)
+    assert both.grades.tolist() == [3, 1, 2]  # not the mean of 1 and 3
+    assert both.model_graded is not None
+    assert both.model_graded.tolist() == [False, False, True]
+    people = both.by_people()
+    assert (people.queries, people.grades.tolist()) == (("a",), [3, 1])
+    assert people.model_graded is None
+
+
+def test_judgments_by_a_model_alone_are_no_judgments_by_people(tmp_path):
+    rows = {name: column[3:] for name, column in MIXED.items()}
+    url = write(tmp_path / "model.parquet", **rows)
+    with pytest.raises(JudgmentError, match="a model gave all 1 grades"):
+        Judgments.read(url, relevant_from=2, accept_judges=True).by_people()

@@ -11,9 +11,9 @@ from ir_measures import RR, P, Qrel, R, ScoredDoc, nDCG
 from sklearn.metrics import ndcg_score
 
 from aisle.errors import JudgmentError
+from aisle.evaluation.gains import exponential_gains
 from aisle.evaluation.judgments import Judgments
 from aisle.evaluation.metrics import (
-    exponential_gains,
     ndcg,
     ndcg_of_pairs,
     page_precision,

@@ -20,7 +20,9 @@ from aisle.catalog.rules import AttributesRule
 
 Attributes = dict[str, list[str]]
 
-ALLOWED = "a map, a struct, text holding a JSON object (format: json), or several plain columns"
+ALLOWED = (
+    "a map, a struct, text holding JSON objects or pairs (set format), or several plain columns"
+)
 _WHOLE_BELOW = 1e15  # beyond it a float's digits are not the source's any more
 
 
@@ -75,7 +77,7 @@ def _from_objects(rule: AttributesRule, batch: SourceBatch) -> list[Attributes]:
     if pa.types.is_map(kind) or pa.types.is_struct(kind) or pa.types.is_null(kind):
         pairs = (dict(row) if isinstance(row, list) else row for row in column.values.to_pylist())
         return [_flattened(row or {}) for row in pairs]
-    is_text = pa.types.is_string(kind) and (rule.format == "json" or column.nested is not None)
+    is_text = pa.types.is_string(kind) and (rule.format or column.nested is not None)
     if not is_text:
         raise batch.wrong_type("attributes", column, ALLOWED)
     return _from_texts(rule, batch, column)
@@ -87,7 +89,9 @@ def _from_texts(rule: AttributesRule, batch: SourceBatch, column: Column) -> lis
     for index, (text, is_json) in enumerate(zip(column.values.to_pylist(), nested, strict=True)):
         row: Attributes = {}
         if text and not text.isspace():
-            if is_json or rule.format == "json":
+            if rule.format == "pairs" and not is_json:
+                row = _paired(text, rule.split or "|")
+            elif is_json or rule.format == "json":
                 try:
                     row = _parsed(text)
                 except (ValueError, RecursionError) as error:
@@ -107,6 +111,17 @@ def _parsed(text: str) -> Attributes:
         kind = "a list" if isinstance(value, list) else "a single value"
         raise ValueError(f"{kind}, an object is expected")
     return _flattened(value)
+
+
+def _paired(text: str, between: str) -> Attributes:
+    """`width : 64.7 | style : modern`; a part without a colon says nothing of an attribute and is left out."""
+    out: Attributes = {}
+    for part in text.split(between):
+        name, colon, value = part.partition(":")
+        name, value = name.strip(), value.strip()
+        if colon and name and value and value not in out.setdefault(name, []):
+            out[name].append(value)
+    return {name: values for name, values in out.items() if values}
 
 
 def _flattened(row: dict[str, Any]) -> Attributes:

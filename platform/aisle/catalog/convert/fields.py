@@ -61,6 +61,11 @@ def text_column(
     parts = [read(batch.column(name)) for name in rule.named_columns()]
     texts = parts[0]
     if len(parts) > 1:
+        # NOTE: pyarrow 26 gives no element at all, not a null, for a row in which every part is null.
+        nothing = pc.is_null(parts[0])
+        for part in parts[1:]:
+            nothing = pc.and_(nothing, pc.is_null(part))
+        parts[0] = pc.if_else(nothing, "", parts[0])
         joined = pc.binary_join_element_wise(*parts, rule.join, null_handling="skip")
         texts = _without_empty(joined)
     return texts if rule.default is None else pc.fill_null(texts, rule.default)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from aisle.errors import JudgmentError
 from aisle.evaluation import Judgments
-from aisle.evaluation.metrics import exponential_gains
+from aisle.evaluation.gains import exponential_gains
 from aisle.text import Analyzer
 
 _TWIN_OVERLAP = 0.8
