@@ -123,7 +123,7 @@ def open_real_shop(
         "evaluation.judgments=null",
         "rewriter.mode=off",
     )
-    judged = Judgments.read(judgments, relevant_from=evaluation.relevant_from)
+    judged = open_judgments(evaluation)
     texts = sorted(judged.texts)
     step = max(len(texts) // REAL_QUERIES, 1)
     prices = pa.array([float(10 + row % 90) for row in range(products.num_rows)], pa.float64())
