@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from aisle.catalog.sample import build_sample
 from aisle.config import Settings, load
 from aisle.errors import JobFailed
-from aisle.evaluation.judgments import Judgments
+from aisle.evaluation.source import open_judgments
 from aisle.local import local_pipeline
 from aisle.nightly.reindex import Night
 from aisle.nightly.run import Item, serial
