@@ -2,14 +2,19 @@
 
 In `fused` its process also retrieves, ranks and filters; in `split` the same pipeline runs over remote stages. Nothing
 else differs, which is what keeps both equal to `aisle.pipeline`.
+
+Where it runs differs, because a change of thread costs as much as ranking: fused, the whole pipeline runs on a second
+event loop in one thread, there and back once a batch; split, it runs on the replica's loop, which its remote calls
+need, and only its blocking work goes to a thread.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 from ray import serve
 from ray.serve.handle import DeploymentHandle
@@ -19,9 +24,18 @@ from aisle.local import local_pipeline
 from aisle.pipeline import Pipeline
 from aisle.schema import SearchRequest, SearchResponse
 from aisle.snapshot import LoadedSnapshot, Parts
-from aisle.stages import Deadline, Rewriter
+from aisle.stages import Deadline, Rewrite, Rewriter
 from deployments.remote import RemoteRetriever, RemoteRewriter, RemoteScorer
 from deployments.residents import Residents
+
+T = TypeVar("T")
+
+_BATCHES_THAT_WAIT = 4
+"""Batches under way where a batch waits for others' answers: for the rewriter, or for the stages of `split`."""
+
+
+Asked = tuple[SearchRequest, Deadline, str]
+"""A request, when it is due, and its id."""
 
 
 class Live:
@@ -42,9 +56,13 @@ class Live:
         parts = Parts.ALL if ranker is None else Parts.QUERY | Parts.DOCUMENTS
         self.residents = Residents(settings, parts)
         self._rewriter, self._shards, self._ranker = rewriter, shards, ranker
+        self._worker = Worker() if ranker is None else None
         self._pipeline = self._compose(self.residents.load(self.residents.current_id()))
-        batched: Any = self._answer  # Serve's decorator adds setters that its types do not show
-        batched.set_max_batch_size(settings.serving.batch_max)
+        # One batch at a time where all is computed here: the next one grows meanwhile.
+        waits = rewriter is not None or ranker is not None
+        batched: Any = self._answer_several if waits else self._answer_one
+        self._answer: Callable[[Asked], Coroutine[Any, Any, SearchResponse]] = batched
+        batched.set_max_batch_size(settings.serving.batch_max)  # Serve's types do not show these
         batched.set_batch_wait_timeout_s(settings.serving.batch_wait_ms / 1000)
 
     @property
@@ -66,18 +84,23 @@ class Live:
         serving = self._settings.serving
         timeout_ms = min(request.timeout_ms or serving.default_timeout_ms, serving.max_timeout_ms)
         deadline = Deadline.after(timeout_ms / 1000)
-        answer: SearchResponse = await self._answer((request, deadline, identity))
-        return answer
+        return await self._answer((request, deadline, identity))
 
     @serve.batch(max_batch_size=8, batch_wait_timeout_s=0.0)
-    async def _answer(
-        self, asked: list[tuple[SearchRequest, Deadline, str]]
-    ) -> list[SearchResponse]:
+    async def _answer_one(self, asked: list[Asked]) -> list[SearchResponse]:
+        return await self._search(asked)
+
+    @serve.batch(
+        max_batch_size=8, batch_wait_timeout_s=0.0, max_concurrent_batches=_BATCHES_THAT_WAIT
+    )
+    async def _answer_several(self, asked: list[Asked]) -> list[SearchResponse]:
+        return await self._search(asked)
+
+    async def _search(self, asked: list[Asked]) -> list[SearchResponse]:
         earliest = min((deadline for _, deadline, _ in asked), key=lambda each: each.at_s)
         requests = [request for request, _, _ in asked]
-        return await self._pipeline.search(
-            requests, earliest, [identity for _, _, identity in asked]
-        )
+        search = self._pipeline.search(requests, earliest, [identity for _, _, identity in asked])
+        return await (search if self._worker is None else self._worker.run(search))
 
     def _compose(self, snapshot: LoadedSnapshot) -> Pipeline:
         settings = self._settings
@@ -86,7 +109,8 @@ class Live:
         if self._rewriter is not None and model is not None:
             rewriter = RemoteRewriter(self._rewriter, model.fingerprint)
         if self._ranker is None:
-            return local_pipeline(snapshot, settings, rewriter, self._in_thread)
+            here = rewriter and OnLoop(rewriter, asyncio.get_event_loop())
+            return local_pipeline(snapshot, settings, here)
         return Pipeline(
             snapshot,
             RemoteRetriever(self._shards, settings.index.shards),
@@ -100,3 +124,30 @@ class Live:
     async def _in_thread(self, work: Callable[[], Any]) -> Any:
         """Keeps blocking work off the event loop, which also routes and answers health checks."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+
+class Worker:
+    """An event loop in a thread of its own, whose tasks may block it: nothing else runs there."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, name="search", daemon=True).start()
+
+    async def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """What `work` gives, computed there; cancelled with its caller."""
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+
+
+class OnLoop:
+    """A rewriter asked from another event loop than the one it lives on."""
+
+    def __init__(self, rewriter: Rewriter, loop: asyncio.AbstractEventLoop) -> None:
+        self._rewriter, self._loop = rewriter, loop
+
+    async def rewrite(self, queries: Sequence[str], deadline: Deadline) -> list[Rewrite]:
+        """See `aisle.stages.Rewriter`."""
+        asking: Any = self._rewriter.rewrite(queries, deadline)
+        rewrites: list[Rewrite] = await asyncio.wrap_future(
+            asyncio.run_coroutine_threadsafe(asking, self._loop)
+        )
+        return rewrites
