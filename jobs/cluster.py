@@ -200,6 +200,12 @@ def _server_env(
         # For load balancers that learn late that a replica leaves; here HAProxy is told by Serve, and the default of
         # 30 s would be spent on each gateway of a redeployment, one after the other.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "5",
+        # Within 5 s, Ray's default, a proxy on a busy machine has not even imported ray: it is killed, starts anew, and
+        # `serve deploy` fails.
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
+        # A gateway that dies leaves its requests without a byte of answer; a search may be asked again, so another
+        # gateway is. Ray's default tries again only where no connection was made.
+        "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(ports["fallback-http"]),
         "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(ports["fallback-grpc"]),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(ports["haproxy-stats"]),

@@ -28,7 +28,9 @@ class Sample:
     status: int
     """HTTP status; 0 where the connection failed."""
     body: dict[str, Any]
-    """The answer or the problem; `{"error": ...}` where the connection failed."""
+    """The answer or the problem; `{"error": ...}` where the connection failed or the body is no JSON."""
+    retry_after: str | None = None
+    """Of a refusal: when to come back, as the header says it."""
 
     @property
     def latency_ms(self) -> float:
@@ -80,9 +82,12 @@ class OpenLoop:
     async def _ask(self, number: int, due_s: float) -> None:
         sent_s = time.monotonic()
         body = self._bodies[number % len(self._bodies)]
+        status, retry_after = 0, None
         try:
             response = await self._client.post("/v1/search", json=body)
-            status, answer = response.status_code, response.json()
+            status, retry_after = response.status_code, response.headers.get("retry-after")
+            answer = response.json()
         except (httpx.HTTPError, ValueError) as error:
-            status, answer = 0, {"error": f"{type(error).__name__}: {error}"}
-        self.samples.append(Sample(number, due_s, sent_s, time.monotonic(), status, answer))
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        done_s = time.monotonic()
+        self.samples.append(Sample(number, due_s, sent_s, done_s, status, answer, retry_after))

@@ -21,6 +21,7 @@ from jobs.cluster import LocalCluster
 logger = logging.getLogger(__name__)
 
 APPLICATION = "aisle"
+DEPLOY_ATTEMPTS = 3
 
 
 GRAPH = "deployments.graph:build"
@@ -63,7 +64,7 @@ def deploy(
     with tempfile.NamedTemporaryFile("w", suffix=".yaml", delete=False) as file:
         yaml.safe_dump(serve_config(config.resolve(), overrides, host, port, import_path), file)
     try:
-        _serve(cluster.env, "deploy", file.name)
+        _submit(cluster.env, file.name)
         _wait(cluster.env, timeout_s)
     finally:
         Path(file.name).unlink()
@@ -81,6 +82,19 @@ def status(env: Mapping[str, str]) -> dict[str, Any]:
         applications: dict[str, Any] = json.load(response)["applications"]
     found: dict[str, Any] = applications.get(APPLICATION, {})
     return found
+
+
+def _submit(env: Mapping[str, str], file: str) -> None:
+    """`serve deploy`, again where it fails: on a busy machine Serve may give its proxy up before that has started."""
+    for attempt in range(DEPLOY_ATTEMPTS):
+        try:
+            _serve(env, "deploy", file)
+        except JobFailed as error:
+            if attempt + 1 == DEPLOY_ATTEMPTS:
+                raise
+            logger.warning("serve deploy failed, trying again: %s", str(error)[-300:])
+        else:
+            return
 
 
 def _wait(env: Mapping[str, str], timeout_s: float) -> None:

@@ -25,6 +25,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -258,11 +259,11 @@ def main() -> None:
 
 def _measure(chosen: Sequence[str], arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
     rows = {}
-    with (
-        tempfile.TemporaryDirectory(prefix="aisle-swap-") as folder,
-        local_cluster(num_cpus=8, python_path=[ROOT, ROOT / "platform"]) as cluster,
-    ):
+    with tempfile.TemporaryDirectory(prefix="aisle-swap-") as folder, ExitStack() as stack:
         shop = _shop(arguments, Path(folder))
+        cluster = stack.enter_context(
+            local_cluster(num_cpus=8, python_path=[ROOT, ROOT / "platform"])
+        )
         for topology in chosen:
             started = time.monotonic()
             url = deploy(cluster, shop.config, [*shop.overrides, *TOPOLOGIES[topology]])
