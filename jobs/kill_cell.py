@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import subprocess
 import sys
 import time
@@ -21,7 +22,7 @@ from typing import Any
 
 import psutil
 
-from aisle.errors import JobFailed
+from aisle.errors import AisleError, JobFailed
 from aisle.snapshot import Library
 from aisle.store import Store, sha256_of
 from jobs.cluster import LocalCluster, local_cluster
@@ -115,13 +116,13 @@ def processes_of(cluster: LocalCluster) -> list[psutil.Process]:
     return list(found.values())
 
 
-def busy_worker(cluster: LocalCluster) -> psutil.Process | None:
-    """A worker process that maps: Ray calls it `ray::MapBatches(...)` or `ray::MapWorker(...)` while it does."""
-    return next((each for each, title in _workers(cluster) if "Map" in title), None)
+def is_mapping(cluster: LocalCluster) -> bool:
+    """Whether a worker process maps."""
+    return any("Map" in title for _, title in _workers(cluster))
 
 
 def _workers(cluster: LocalCluster) -> Iterator[tuple[psutil.Process, str]]:
-    """Worker processes with the title that Ray gives them."""
+    """Worker processes with their titles: `ray::MapBatches(...)` or `ray::MapWorker(...)` while they map."""
     for process in processes_of(cluster):
         with suppress(psutil.NoSuchProcess, IndexError):
             title = process.cmdline()[0]
@@ -132,15 +133,13 @@ def _workers(cluster: LocalCluster) -> Iterator[tuple[psutil.Process, str]]:
 def _kill_worker(cluster: LocalCluster, give_up_after_s: float = 1.0) -> str:
     """Kills a worker that maps, or if none is seen to, one that waits for work; gives its title."""
     give_up_at = time.monotonic() + give_up_after_s
-    while (process := busy_worker(cluster)) is None and time.monotonic() < give_up_at:
-        pass
-    if process is None:
-        process = next((each for each, _ in _workers(cluster)), None)
-    if process is None:
-        raise JobFailed("the cluster has no worker process to kill")
-    title = process.cmdline()[0]
-    process.kill()
-    return title
+    while time.monotonic() < 2 * give_up_after_s + give_up_at:
+        for process, title in _workers(cluster):
+            if "Map" in title or time.monotonic() > give_up_at:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+                    return title
+    raise JobFailed("the cluster has no worker process to kill")
 
 
 @dataclass
@@ -188,6 +187,15 @@ class Driver:
                 raise JobFailed(f"did not come to the step within {DRIVER_LIMIT_S:.0f} s")
             time.sleep(SHORT_S)
 
+    def has_open(self, file: Path) -> bool:
+        """Whether its process has a file open; a lock's file is open while the lock is waited for."""
+        with suppress(OSError):
+            for descriptor in Path(f"/proc/{self.process.pid}/fd").iterdir():
+                with suppress(OSError):
+                    if os.readlink(descriptor) == str(file):
+                        return True
+        return False
+
     def last_line(self) -> dict[str, Any]:
         """The JSON of its last line; empty where it printed none."""
         lines = self.out.read_text().splitlines()
@@ -219,19 +227,25 @@ def kill_and_restart(
         cell.again_fraction = round(cell.again / cell.embedded_before, 4)
     if step == "embed" and not 0 < cell.again_fraction <= AT_MOST_AGAIN:
         cell.wrong.append(f"{cell.again} of {cell.embedded_before} rows may be embedded again")
-    cell.wrong += differences(shop, store)
+    try:
+        cell.wrong += differences(shop, store)
+    except AisleError as error:
+        cell.wrong.append(str(error))
     cell.took_s = round(time.monotonic() - started, 1)
     return cell
 
 
 def _disturb(shop: Shop, clusters: Clusters, cell: Cell, store: Path, watch: Watch) -> None:
     """The attempt in which something is killed, to its end."""
-    cluster = clusters.running()
-    lock = _held(store / ".CURRENT.lock") if cell.step == "publish" else nullcontext()
-    with lock:
+    cluster, lock = clusters.running(), store / ".CURRENT.lock"
+    with _held(lock) if cell.step == "publish" else nullcontext():
         driver = Driver.start(shop, store, _judgments(shop, cell), cluster)
         try:
-            driver.wait_for(_point(shop, cluster, cell.step, watch))
+            if cell.step == "publish":  # the candidate is complete, and only the swap is left
+                driver.wait_for(lambda: driver.has_open(lock))
+            else:
+                driver.wait_for(_point(shop, cluster, cell.step, watch))
+            _note(shop, cell, watch)
             if cell.victim == "driver":
                 driver.process.kill()
                 cell.killed = f"process {driver.process.pid}"
@@ -244,7 +258,8 @@ def _disturb(shop: Shop, clusters: Clusters, cell: Cell, store: Path, watch: Wat
             driver.process.wait()
             raise
         killed_at = time.monotonic()
-        _note(shop, cell, watch)
+        if watch.current() != shop.parent_id:
+            cell.wrong.append("CURRENT had moved before the kill")
     cell.first_status = driver.wait(END_LIMIT_S if cell.victim == "head" else DRIVER_LIMIT_S)
     cell.ended_after_s = round(time.monotonic() - killed_at, 1)
     if cell.victim == "worker" and cell.first_status != 0:
@@ -269,13 +284,12 @@ def _point(shop: Shop, cluster: LocalCluster, step: str, watch: Watch) -> Callab
     """Where the kill comes: half the step's parts are done, or what stands for that in a step without parts."""
     if step in MADE:
         return lambda: watch.parts_done(step) >= max(shop.parts[step] // 2, 1)
-    if step == "evaluate":  # the candidate is assembled, and Ray Data's actors judge it
-        return lambda: watch.is_assembled() and busy_worker(cluster) is not None
-    return watch.is_waiting_to_swap
+    # Evaluate: the candidate is assembled, and Ray Data's actors judge it.
+    return lambda: watch.is_assembled() and is_mapping(cluster)
 
 
 def _note(shop: Shop, cell: Cell, watch: Watch) -> None:
-    """What was done when the kill came."""
+    """What was done just before the kill came, so that less seems to have been saved than was."""
     if cell.step in MADE:
         cell.parts = f"{watch.parts_done(cell.step)}/{shop.parts[cell.step]}"
     if cell.step == "embed":
@@ -283,8 +297,6 @@ def _note(shop: Shop, cell: Cell, watch: Watch) -> None:
         left = shop.parts["embed"] - watch.parts_done("embed")
         at_work = 1 if cell.victim == "worker" else EMBED_WORKERS
         cell.again = min(at_work, left) * shop.part_rows
-    if watch.current() != shop.parent_id:
-        cell.wrong.append("CURRENT had moved before the kill")
 
 
 def differences(shop: Shop, store: Path) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,8 +12,6 @@ from aisle.snapshot import Library
 from aisle.store import Retry, Store
 
 EVERY_S = 0.03
-SETTLED_S = 0.5
-"""A candidate that is complete for this long is waiting for the lock of CURRENT."""
 
 
 class Watch:
@@ -47,7 +44,9 @@ class Watch:
 
     def parts_done(self, step: str) -> int:
         """Markers of a step."""
-        return len(list(self._store.glob(f"runs/*/{step}/*.done.json")))
+        with suppress(FileNotFoundError):
+            return len(list(self._store.glob(f"runs/*/{step}/*.done.json")))
+        return 0
 
     def rows_embedded(self) -> int:
         """Rows of the embedding parts that have a marker."""
@@ -55,24 +54,21 @@ class Watch:
 
     def is_assembled(self) -> bool:
         """Whether a candidate lacks nothing but its report and its manifest."""
-        return bool(self._candidates("shards/statistics.arrow"))
-
-    def is_waiting_to_swap(self) -> bool:
-        """Whether a candidate is complete, and has been for long enough to stand before the swap of CURRENT."""
-        complete = self._candidates("manifest.json")
-        return bool(complete) and time.time() - complete[0].stat().st_mtime > SETTLED_S
-
-    def _candidates(self, file: str) -> list[Path]:
-        return [
-            folder / file
-            for folder in (self._store / "snapshots").iterdir()
-            if folder.name != self._parent_id and (folder / file).is_file()
-        ]
+        snapshots = self._store / "snapshots"
+        return any(
+            (folder / "shards" / "statistics.arrow").is_file()
+            for folder in snapshots.iterdir()
+            if folder.name != self._parent_id
+        )
 
     def _look(self) -> None:
-        while not self._done.wait(EVERY_S):
-            self._look_at_current()
-            self._look_at_markers()
+        try:
+            while not self._done.wait(EVERY_S):
+                self._look_at_current()
+                with suppress(FileNotFoundError):  # the run ends, and its folder goes
+                    self._look_at_markers()
+        except Exception as error:  # nobody looked any more: that must not pass for all being well
+            self.wrong.append(f"the watch ended: {error!r}")
 
     def _look_at_current(self) -> None:
         try:
@@ -87,12 +83,11 @@ class Watch:
 
     def _look_at_markers(self) -> None:
         for path in self._store.glob("runs/*/embed/*.done.json"):
-            with suppress(FileNotFoundError, ValueError):  # the run ends, and its folder goes
-                stat = path.stat()
-                identity = (stat.st_ino, stat.st_mtime_ns)
-                if self._markers.setdefault(path.name, identity) != identity:
-                    self._markers[path.name] = identity
-                    self.rows_made_twice += _rows(path)
+            stat = path.stat()
+            identity = (stat.st_ino, stat.st_mtime_ns)
+            if self._markers.setdefault(path.name, identity) != identity:
+                self._markers[path.name] = identity
+                self.rows_made_twice += _rows(path)
 
 
 def _rows(marker: Path) -> int:

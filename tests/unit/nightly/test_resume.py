@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from aisle.config import Settings
-from aisle.errors import CatalogError, JobFailed
+from aisle.errors import CatalogError, GateBreached, JobFailed
 from aisle.nightly import reindex
 from aisle.nightly.run import Item, Run, Worker, serial
 from aisle.snapshot import Manifest
@@ -220,6 +220,38 @@ def test_a_source_replaced_while_it_is_read_stops_the_night(
     with pytest.raises(CatalogError, match="changed while it was read"):
         run_night(settings, mapper=mapper)
     assert finished == []
+
+
+def test_a_source_replaced_after_it_was_read_is_left_to_the_next_night(
+    settings: Settings, source: Path
+) -> None:
+    def mapper(
+        make_worker: Callable[[], Worker],
+        items: Sequence[Item],
+        *,
+        step: str,
+        actors: bool = False,
+    ) -> Iterator[Item]:
+        if step == "embed":
+            write_source(source, sample().products.slice(0, 290))
+        return serial(make_worker, items, step=step, actors=actors)
+
+    assert run_night(settings, mapper=mapper)["counts"]["products"] == 300
+    assert run_night(settings)["counts"]["removed"] == 10
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_a_source_that_is_empty_or_nearly_so_tonight_leaves_the_live_snapshot_alone(
+    settings: Settings, source: Path, rows: int
+) -> None:
+    run_night(settings)
+    before = live(settings)
+    write_source(source, sample().products.slice(0, rows))
+    with pytest.raises((CatalogError, GateBreached), match="none is a valid product|-> 1"):
+        run_night(settings)
+    assert live(settings) == before
+    write_source(source, sample().products)
+    assert run_night(settings)["unchanged"]
 
 
 # What lies in a store after `--until index`, by step: a part's marker and one of its files.
