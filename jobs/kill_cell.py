@@ -160,7 +160,8 @@ class Driver:
             process = subprocess.Popen(
                 [*command, *(word for each in sets for word in ("--set", each))],
                 cwd=ROOT,
-                env=dict(cluster.env),
+                # A driver that has lost its head node gives up after Ray's minute; the matrix need not wait for it.
+                env={**cluster.env, "RAY_gcs_rpc_server_reconnect_timeout_s": "15"},
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
