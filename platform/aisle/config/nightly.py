@@ -42,7 +42,7 @@ class GateConfig(Section):
     min_ann_recall: float | None = Field(0.95, ge=0, le=1)
     """recall@100 of the dense index against exact search; holds for the first snapshot too."""
     max_relevance_drift: float | None = Field(0.25, ge=0)
-    """Population stability index of the relevance of the judged queries' first hits; new models move it by intent."""
+    """Population stability index of the relevance of the judged queries' first hits, under equal models."""
     max_latency_ratio: float | None = Field(3.0, gt=0)
     """p95 of the query sample against the live snapshot's; generous, because two nights may run on two machines."""
     latency_floor_ms: float = Field(50.0, ge=0)

@@ -163,7 +163,8 @@ def _counted(candidate: Report, parent: Report, rules: GateConfig) -> Iterator[B
             yield Breach("max_quarantine_rise", "share quarantined", before, after, allowed)
     shown = [each.get("relevance_histogram") for each in (parent, candidate)]
     allowed = rules.max_relevance_drift
-    if allowed is not None and shown[0] and shown[1]:
+    same_models = candidate.get("relevance_by") == parent.get("relevance_by")
+    if allowed is not None and same_models and shown[0] and shown[1]:
         drift = population_stability(shown[0], shown[1])
         if drift > allowed:
             yield Breach("max_relevance_drift", "stability index", None, drift, allowed)

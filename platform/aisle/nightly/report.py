@@ -52,7 +52,7 @@ def read_report(store: Store, manifest: Manifest) -> Report:
             raise SnapshotError(
                 f"{store.url}/{path}: damaged ({error}); roll back with python -m jobs.rollback"
             ) from error
-    return report | {"catalogue": _counts(manifest)}
+    return report | {"catalogue": _counts(manifest), "relevance_by": _judging(manifest)}
 
 
 def refusal(candidate: Manifest, live: str | None, broken: list[Breach]) -> GateBreached:
@@ -105,7 +105,8 @@ def brief(report: Report) -> Report:
 
 
 def _measured(manifest: Manifest, judge: Judge) -> Report:
-    return (judge(manifest) or {"skipped": "no judgments"}) | {"catalogue": _counts(manifest)}
+    measured = judge(manifest) or {"skipped": "no judgments"}
+    return measured | {"catalogue": _counts(manifest), "relevance_by": _judging(manifest)}
 
 
 def _comparable(store: Store, report: Report, live: Manifest, judge: Judge) -> Report:
@@ -114,6 +115,12 @@ def _comparable(store: Store, report: Report, live: Manifest, judge: Judge) -> R
         return before
     logger.info("%s was judged otherwise or not at all; judging it now", live.snapshot_id)
     return _measured(live, judge)
+
+
+def _judging(manifest: Manifest) -> dict[str, str]:
+    """Fingerprints of the models that a relevance comes from: only equal ones give comparable distributions."""
+    roles = ("encoder", "ranker", "relevance")
+    return {role: manifest.models[role].fingerprint for role in roles if role in manifest.models}
 
 
 def _counts(manifest: Manifest) -> dict[str, int]:

@@ -61,6 +61,12 @@ SCENARIOS: dict[str, tuple[Report, Report | None, GateConfig, list[str]]] = {
         rules(max_relevance_drift=0.25),
         ["max_relevance_drift"],
     ),
+    "another filter gives another relevance": (
+        report(shown=[100] * 10) | {"relevance_by": {"relevance": "new"}},
+        PARENT,
+        rules(max_relevance_drift=0.25),
+        [],
+    ),
     "the relevance moved by little": (
         report(shown=(0, 1, 12, 22, 44, 78, 115, 190, 305, 233)),
         PARENT,
