@@ -164,7 +164,7 @@ def _open(
             pq.write_table(version(number), folder / "products.parquet")
             summary = Night(settings, serial, lambda _: None, _logged).run()
             snapshots.append(str(summary["snapshot"]))
-            logger.info("version %d is %s: %s", number, snapshots[-1], summary.get("step_seconds"))
+            logger.info("version %d is %s: %s", number, snapshots[-1], _seconds(summary))
         built.write_text(json.dumps(snapshots))
     asked = [
         {"query": query, "k": K, "timeout_ms": settings.serving.max_timeout_ms} for query in queries
@@ -188,6 +188,10 @@ def _open(
             for each, answers in zip(snapshots, found, strict=True)
         },
     )
+
+
+def _seconds(summary: dict[str, Any]) -> dict[str, float]:
+    return {row["step"]: row["seconds"] for row in summary["steps"]}
 
 
 def _logged(step: str, done: int, total: int, result: Item) -> None:
