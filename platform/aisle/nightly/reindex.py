@@ -163,6 +163,9 @@ class Night:
         def progress(step: str, done: int, total: int, result: Item) -> None:
             lease.require()
             self.steps.keep()
+            # Until the step is done and all its parts' results are there: should it fail, the table shows these.
+            if result:
+                self.steps.results.setdefault(step, []).append(result)
             if self.progress:
                 self.progress(step, done, total, result)
 
