@@ -42,6 +42,8 @@ UNDER_WAY = ("PENDING", "RUNNING")
 def run(settings: Settings, arguments: argparse.Namespace) -> dict[str, Any]:
     """Submits a night, or says why not; returns the last line of the job that stands for this date."""
     name = f"reindex-{settings.name}-{arguments.date}"
+    if arguments.address:  # Ray lets the variable win over the argument
+        os.environ["RAY_API_SERVER_ADDRESS"] = arguments.address
     try:
         client = JobSubmissionClient(arguments.address)
         jobs = {str(job.submission_id): str(job.status) for job in client.list_jobs()}
