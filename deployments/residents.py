@@ -26,8 +26,8 @@ from aisle.store import Store
 
 logger = logging.getLogger(__name__)
 
-_NICENESS = 5
-"""Of loading: a third of a core's share against serving. Much more would let a loader that holds the interpreter's
+_NICER_BY = 5
+"""Loading against serving: a third of its share of a core. Much more would let a loader that holds the interpreter's
 lock wait for a core while a search waits for the lock."""
 
 
@@ -167,4 +167,7 @@ def _may_step_back(settings: Settings) -> bool:
 
 
 def _step_back() -> None:
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+    """From the process's own niceness, which Ray sets (`worker_niceness`, 15): upwards needs no rights."""
+    thread = threading.get_native_id()
+    own = os.getpriority(os.PRIO_PROCESS, thread)
+    os.setpriority(os.PRIO_PROCESS, thread, min(own + _NICER_BY, 19))
