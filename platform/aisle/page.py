@@ -10,18 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aisle.rank.features import FEATURES
+from aisle.rewrite.choose import Choice
 from aisle.schema import (
     Explanation,
     FacetCount,
     Hit,
     Product,
+    ReadingInfo,
+    RepairInfo,
     RewriteInfo,
     SearchRequest,
     SearchResponse,
 )
 from aisle.snapshot.documents import SHOWN
 from aisle.snapshot.loaded import LoadedSnapshot
-from aisle.stages import Rewrite
 
 if TYPE_CHECKING:
     from aisle.pipeline import Ranked
@@ -34,7 +36,7 @@ def build_response(
     snapshot: LoadedSnapshot,
     request: SearchRequest,
     ranked: Ranked,
-    rewrite: tuple[Rewrite, Rewrite],
+    choice: Choice,
     request_id: str,
 ) -> SearchResponse:
     """Makes the answer to one request; timings and degradations are filled in by the caller."""
@@ -46,7 +48,7 @@ def build_response(
         total=len(kept),
         total_is_exact=ranked.complete,
         facets=_facets(snapshot, request, ranked, kept),
-        rewrite=_rewrite_info(*rewrite),
+        rewrite=_rewrite_info(choice, explain=request.explain),
         degraded=[],
         timings_ms={},
         snapshot=snapshot.snapshot_id,
@@ -144,16 +146,31 @@ def _facet_values(name: str, row: dict[str, Any]) -> set[str]:
     }
 
 
-def _rewrite_info(said: Rewrite, searched: Rewrite) -> RewriteInfo | None:
+def _rewrite_info(choice: Choice, *, explain: bool) -> RewriteInfo | None:
+    said, searched = choice.said, choice.searched
     # A model that lower-cases what was typed has said nothing.
-    says = said.query.casefold() != said.original.casefold() or said.expansions or said.segments
-    if not says:
+    respelt = said.query.casefold() != said.original.casefold()
+    says = respelt or said.expansions or said.segments or choice.spelled.repairs
+    if not says and not (explain and choice.candidates):
         return None
+    segments = searched.segments or said.segments
     return RewriteInfo(
-        query=said.query,
+        query=searched.query if choice.source == "spelling" else said.query,
         expansions=list(said.expansions),
-        segments=[(segment.text, segment.type) for segment in said.segments],
+        segments=[(segment.text, segment.type) for segment in segments],
         applied=searched.changed,
+        source=choice.source,
+        reason=choice.reason,
+        repairs=[
+            RepairInfo(each.typed, each.meant, each.rule, each.margin)
+            for each in choice.spelled.repairs
+        ],
+        candidates=[
+            ReadingInfo(each.source, each.query, each.unknown, each.titles)
+            for each in choice.candidates
+        ]
+        if explain
+        else [],
     )
 
 

@@ -25,7 +25,7 @@ from aisle.page import build_response
 from aisle.retrieve.candidates import Candidates
 from aisle.retrieve.merge import fuse
 from aisle.retrieve.query import RetrievalQuery, analyse
-from aisle.rewrite.guard import verified
+from aisle.rewrite.choose import Choice, choose
 from aisle.schema import SearchRequest, SearchResponse
 from aisle.snapshot.loaded import LoadedSnapshot
 from aisle.stages import (
@@ -119,15 +119,16 @@ class Pipeline:
         started = time.perf_counter()
         trace = Trace()
         rewrites = await self.rewrite(requests, deadline, trace)
-        ranked = await self.rank(requests, rewrites, deadline, trace)
+        choices = await self.choose(requests, rewrites, trace)
+        ranked = await self._rank(requests, choices, deadline, trace)
         paging = time.perf_counter()
         ids = request_ids or [""] * len(requests)
 
         def pages() -> list[SearchResponse]:
             return [
-                build_response(self.snapshot, request, each, self._applied(rewrite), request_id)
-                for request, each, rewrite, request_id in zip(
-                    requests, ranked, rewrites, ids, strict=True
+                build_response(self.snapshot, request, each, choice, request_id)
+                for request, each, choice, request_id in zip(
+                    requests, ranked, choices, ids, strict=True
                 )
             ]
 
@@ -147,7 +148,17 @@ class Pipeline:
         trace: Trace,
     ) -> list[Ranked]:
         """Everything between rewriting and paging: candidates, ordered and judged, dropped ones included."""
-        queries = await self._analyse(requests, rewrites, deadline, trace)
+        choices = await self.choose(requests, rewrites, trace)
+        return await self._rank(requests, choices, deadline, trace)
+
+    async def _rank(
+        self,
+        requests: Sequence[SearchRequest],
+        choices: Sequence[Choice],
+        deadline: Deadline,
+        trace: Trace,
+    ) -> list[Ranked]:
+        queries = await self._analyse(requests, choices, deadline, trace)
         started = time.perf_counter()
         retrieved = await self._retriever.retrieve(self.snapshot.snapshot_id, queries, deadline)
         trace.timed("retrieve", started)
@@ -182,7 +193,8 @@ class Pipeline:
         """
         trace = trace or Trace()
         requests = [SearchRequest(query=rewrite.original) for rewrite in rewrites]
-        analysed = await self._analyse(requests, rewrites, deadline, trace)
+        choices = await self.choose(requests, rewrites, trace)
+        analysed = await self._analyse(requests, choices, deadline, trace)
         ids = [np.array([each.encode() for each in some], dtype=np.bytes_) for some in product_ids]
         candidates = await self._retriever.score_pairs(
             self.snapshot.snapshot_id, analysed, ids, deadline
@@ -212,18 +224,33 @@ class Pipeline:
         trace.timed("rewrite", started)
         return rewrites
 
-    def _applied(self, rewrite: Rewrite) -> tuple[Rewrite, Rewrite]:
-        """What the model said, and what of it is searched."""
-        return rewrite, verified(rewrite, self.snapshot.statistics, self.snapshot.analyzer)
+    async def choose(
+        self, requests: Sequence[SearchRequest], rewrites: Sequence[Rewrite], trace: Trace
+    ) -> list[Choice]:
+        """Which reading of each query is searched: as typed, as repaired, or as the model has it."""
+        snapshot = self.snapshot
+        started = time.perf_counter()
+
+        def chosen() -> list[Choice]:
+            return [
+                choose(rewrite, snapshot.spelling, snapshot.statistics, snapshot.analyzer)
+                if request.rewrite == "auto"
+                else Choice.typed(request.query, "rewriting was switched off by the request")
+                for request, rewrite in zip(requests, rewrites, strict=True)
+            ]
+
+        choices: list[Choice] = await self._run(chosen)
+        trace.timed("choose", started)
+        return choices
 
     async def _analyse(
         self,
         requests: Sequence[SearchRequest],
-        rewrites: Sequence[Rewrite],
+        choices: Sequence[Choice],
         deadline: Deadline,
         trace: Trace,
     ) -> list[RetrievalQuery]:
-        searched = [self._applied(rewrite)[1] for rewrite in rewrites]
+        searched = [choice.searched for choice in choices]
         started = time.perf_counter()
         vectors = await self._encode([rewrite.query for rewrite in searched], deadline, trace)
         trace.timed("encode", started)

@@ -69,7 +69,7 @@ class SearchRequest(BaseModel):
     sort: Sort = "relevance"
     """Order of the kept hits."""
     rewrite: Literal["auto", "off"] = "auto"
-    """`auto` lets the rewriter correct and expand the query where one is served."""
+    """`auto` lets spelling repair and the rewriter correct and expand the query; `off` searches what was typed."""
     explain: bool = False
     """Adds to each hit how every stage saw it."""
     timeout_ms: float | None = Field(None, gt=0, allow_inf_nan=False)
@@ -137,13 +137,45 @@ class FacetCount:
 
 
 @dataclass(slots=True)
+class RepairInfo:
+    """One change that spelling repair proposed."""
+
+    typed: str
+    meant: str
+    rule: Literal["respelt", "split", "joined", "numbers"]
+    margin: float
+    """How much better the reading is than the least that is taken, in units of log probability."""
+
+
+@dataclass(slots=True)
+class ReadingInfo:
+    """One reading of the query that was weighed."""
+
+    source: Literal["typed", "spelling", "model"]
+    query: str
+    unknown_words: int
+    """Words that no product holds: the reading with the fewest is searched."""
+    titles: int | None
+    """Titles that hold every word, which decides between equals; none where nothing counted them."""
+
+
+@dataclass(slots=True)
 class RewriteInfo:
-    """What the rewriter made of the query and what was used of it."""
+    """What was made of the query and what of it was used."""
 
     query: str
+    """The correction: the one searched, or else what the model proposed."""
     expansions: list[str]
     segments: list[tuple[str, str]]
     applied: bool
+    """Whether anything but the query as typed was searched."""
+    source: Literal["typed", "spelling", "model"] = "typed"
+    """Whose words were searched."""
+    reason: str = ""
+    """Why these."""
+    repairs: list[RepairInfo] = field(default_factory=list)
+    candidates: list[ReadingInfo] = field(default_factory=list)
+    """With `explain`: every reading that was weighed."""
 
 
 @dataclass(slots=True)

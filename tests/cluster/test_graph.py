@@ -166,6 +166,7 @@ def test_the_rewriter_repairs_a_query_and_every_stage_reports_its_time(fused):
     assert hits(plain) != hits(answer)
     assert set(answer["timings_ms"]) == {
         "rewrite",
+        "choose",
         "encode",
         "retrieve",
         "rank",

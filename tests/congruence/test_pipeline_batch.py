@@ -17,7 +17,7 @@ from tests.shop import open_pipeline, queries, run_night, settings_for
 
 DEPTH = 200
 """What a search looks at before it drops: `retrieval.rank_depth`."""
-QUERIES = [*queries(40), "shose", "USB   Cable", "zzzz"]
+QUERIES = [*queries(40), "shose", "USB   Cable", "zzzz", "blak runnig shoos", "headphnes 2x4x6"]
 
 
 class Spelling:

@@ -122,6 +122,7 @@ def test_systems_switch_their_stages() -> None:
     assert DENSE.settings(settings).retrieval.dense_weight == 1.0
     assert HYBRID.settings(settings).retrieval == settings.retrieval
     assert HYBRID.settings(settings).rewriter.mode == "off"
+    assert not HYBRID.settings(settings).rewriter.spelling
     assert REWRITE.settings(settings).rewriter.mode == "vllm"
 
 
@@ -130,7 +131,9 @@ def test_the_ladder_has_only_stages_that_the_environment_has() -> None:
     assert [each.name for each in ladder(with_rewriter)] == [
         each.name for each in (LEXICAL, DENSE, HYBRID, REWRITE, RANKER, FULL)
     ]
-    without = ladder(settings_for(Path("nowhere"), "p.parquet"))
+    spelling = ladder(settings_for(Path("nowhere"), "p.parquet"))
+    assert [each.name for each in spelling] == [each.name for each in ladder(with_rewriter)]
+    without = ladder(settings_for(Path("nowhere"), "p.parquet", rewriter={"spelling": False}))
     assert [each.rewrite for each in without] == [False] * 5
     assert [each.rank for each in without] == [False] * 3 + [True] * 2
     assert [each.cut for each in without] == [False] * 4 + [True]

@@ -14,12 +14,14 @@ from aisle.page import build_response
 from aisle.pipeline import Ranked
 from aisle.retrieve.candidates import Candidates
 from aisle.retrieve.query import analyse
+from aisle.rewrite.choose import Choice, Source
+from aisle.rewrite.spelling import Spelling
 from aisle.schema import SearchRequest, SearchResponse
 from aisle.snapshot import LoadedSnapshot
 from aisle.stages import Rewrite, Segment
 from tests.shop import load, published, sample
 
-NO_REWRITE = (Rewrite.unchanged("q"), Rewrite.unchanged("q"))
+NO_REWRITE = Choice.typed("q", "every word is known")
 N = 60
 
 
@@ -237,7 +239,9 @@ def test_a_page_with_hits_gives_no_reason(snapshot: LoadedSnapshot, ranked: Rank
 def test_a_rewrite_is_shown_with_what_was_used_of_it(
     snapshot: LoadedSnapshot, ranked: Ranked, said: Rewrite, searched: Rewrite, shown: Any
 ) -> None:
-    answer = build_response(snapshot, SearchRequest(query="q"), ranked, (said, searched), "id")
+    source: Source = "typed" if searched.query == searched.original else "model"
+    choice = Choice(said, Spelling(said.original), searched, source, "why")
+    answer = build_response(snapshot, SearchRequest(query="q"), ranked, choice, "id")
     info = answer.rewrite
     found = info and (info.query, info.expansions, info.segments, info.applied)
     assert found == shown

@@ -33,7 +33,8 @@ async def test_an_answer_names_its_snapshot_request_and_stages(
 ) -> None:
     answer = await ask(compose(snapshot, settings), QUERY)
     assert (answer.snapshot, answer.request_id) == (snapshot.snapshot_id, "id-1")
-    assert set(answer.timings_ms) == {"encode", "retrieve", "rank", "filter", "page", "total"}
+    stages = {"choose", "encode", "retrieve", "rank", "filter", "page", "total"}
+    assert set(answer.timings_ms) == stages
     assert answer.degraded == []
     assert len(answer.hits) == 24
     scores = [hit.score for hit in answer.hits]
@@ -126,6 +127,30 @@ async def test_a_rewrite_is_searched_and_shown(
     assert answer.rewrite is not None
     assert answer.rewrite.applied
     assert (answer.rewrite.query, answer.rewrite.segments) == ("shoes", [("shoes", "product")])
+
+
+async def test_spelling_is_repaired_without_a_rewriter_unless_the_request_says_off(
+    snapshot: LoadedSnapshot, settings: Settings
+) -> None:
+    pipeline = compose(snapshot, settings)
+    answer = await ask(pipeline, "runnning shoos", explain=True)
+    assert ids(answer) == ids(await ask(pipeline, "running shoes"))
+    assert answer.rewrite is not None
+    assert (answer.rewrite.query, answer.rewrite.source) == ("running shoes", "spelling")
+    assert [(each.typed, each.meant) for each in answer.rewrite.repairs] == [
+        ("runnning", "running"),
+        ("shoos", "shoes"),
+    ]
+    readings = [(each.source, each.unknown_words) for each in answer.rewrite.candidates]
+    assert readings == [("typed", 2), ("spelling", 0)]
+    plain = await ask(pipeline, "runnning shoos", rewrite="off", explain=True)
+    assert plain.rewrite is None
+    assert ids(plain) != ids(answer)
+
+
+def test_a_snapshot_loaded_without_spelling_repairs_nothing(settings: Settings) -> None:
+    rewriter = settings.rewriter.model_copy(update={"spelling": False})
+    assert load(settings.model_copy(update={"rewriter": rewriter})).spelling is None
 
 
 async def test_a_rewrite_that_the_catalogue_does_not_support_is_shown_but_not_searched(

@@ -183,10 +183,16 @@ class RetrievalConfig(Section):
 
 
 class RewriterConfig(Section):
-    """The language model that corrects, expands and segments queries."""
+    """How queries are corrected, expanded and segmented: from the catalogue's words, and by a language model."""
 
     mode: Literal["off", "vllm"] = "vllm"
-    """`off` serves without a rewriter; answers then say nothing of it."""
+    """`off` serves without the language model."""
+    spelling: bool = True
+    """Repairs words that no product holds from the catalogue's own titles, with or without the model.
+
+    Takes well under a millisecond a query, and at load about a second and 10 MB for 50,000 titles; at most 200,000
+    are read, an even sample of a larger catalogue.
+    """
     model: str = "builtin"
     """`builtin`, a folder, or a Hugging Face name of any causal LM."""
     budget_ms: float = Field(250, ge=0)

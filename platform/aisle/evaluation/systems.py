@@ -29,7 +29,9 @@ class System:
             changed = {"lexical_depth": 0, "dense_weight": 1.0}
         update: dict[str, object] = {"retrieval": retrieval.model_copy(update=changed)}
         if not self.rewrite:
-            update["rewriter"] = settings.rewriter.model_copy(update={"mode": "off"})
+            update["rewriter"] = settings.rewriter.model_copy(
+                update={"mode": "off", "spelling": False}
+            )
         return settings.model_copy(update=update)
 
     def finds_as(self, other: System) -> bool:
@@ -51,7 +53,7 @@ def ladder(settings: Settings) -> list[System]:
 
     The last is the pipeline as served.
     """
-    rewrites = settings.rewriter.mode != "off"
+    rewrites = settings.rewriter.mode != "off" or settings.rewriter.spelling
     rows = [LEXICAL, DENSE, HYBRID]
     if rewrites:
         rows.append(REWRITE)

@@ -19,12 +19,12 @@ _SHORTEST_JOINED = 3
 def verified(rewrite: Rewrite, statistics: Statistics, analyzer: Analyzer) -> Rewrite:
     """What of a rewrite the catalogue supports; the original query where nothing is."""
     expansions = tuple(
-        text for text in rewrite.expansions if _unknown(text, statistics, analyzer) == 0
+        text for text in rewrite.expansions if unknown_terms(text, statistics, analyzer) == 0
     )
     if analyzer.terms(rewrite.query) == analyzer.terms(rewrite.original):
         # Another case, spacing or ending corrects nothing: what was typed is searched.
         return Rewrite(rewrite.original, rewrite.original, expansions, rewrite.segments)
-    fewer_unknown = _unknown(rewrite.query, statistics, analyzer) < _unknown(
+    fewer_unknown = unknown_terms(rewrite.query, statistics, analyzer) < unknown_terms(
         rewrite.original, statistics, analyzer
     )
     if fewer_unknown and _keeps_known_words(rewrite, statistics, analyzer):
@@ -33,7 +33,8 @@ def verified(rewrite: Rewrite, statistics: Statistics, analyzer: Analyzer) -> Re
     return Rewrite.unchanged(rewrite.original)
 
 
-def _unknown(text: str, statistics: Statistics, analyzer: Analyzer) -> int:
+def unknown_terms(text: str, statistics: Statistics, analyzer: Analyzer) -> int:
+    """How many terms of a text no product holds, repeats included."""
     return sum(term not in statistics.index_of for term in analyzer.terms(text))
 
 

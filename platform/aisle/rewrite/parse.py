@@ -40,7 +40,8 @@ _UNIT_WORDS = (
     "v volt volts w watt watts kw a amp amps ah mah hz khz mhz ghz db lm k gb tb mb mp psi bar rpm "
     "pack pcs piece pieces count ct x"
 )
-_UNITS = frozenset(_UNIT_WORDS.split())
+UNITS = frozenset(_UNIT_WORDS.split())
+"""Words that stand behind a number and belong to it."""
 _SEPARATORS = re.compile(r"[\s\-]+")
 _DIGITS = re.compile(r"\d+")
 
@@ -177,7 +178,7 @@ def _identifiers(query: str) -> list[str]:
         if not any(c.isdigit() for c in word):
             continue
         following = words[position + 1] if position + 1 < len(words) else ""
-        unit = following if word[-1].isdigit() and following in _UNITS else ""
+        unit = following if word[-1].isdigit() and following in UNITS else ""
         found.append(_SEPARATORS.sub("", word + unit))
     return found
 

@@ -57,6 +57,19 @@ class Documents:
             }
         )
 
+    def titles(self, most: int) -> list[str]:
+        """Titles with their brands, dead rows included: all, or an even sample of `most` rows."""
+        rows = sum(table.num_rows for table in self._tables.values())
+        step = max(1, -(-rows // most))
+        texts: list[str] = []
+        for number in sorted(self._tables):
+            table = self._tables[number].select(["title", "brand"])
+            if step > 1:
+                table = table.take(pa.array(np.arange(0, table.num_rows, step)))
+            pairs = zip(table["title"].to_pylist(), table["brand"].to_pylist(), strict=True)
+            texts += [f"{title} {brand or ''}" for title, brand in pairs]
+        return texts
+
     def take(
         self, locators: NDArray[np.int64], columns: tuple[str, ...] = SHOWN
     ) -> list[dict[str, Any]]:

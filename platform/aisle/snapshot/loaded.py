@@ -13,6 +13,7 @@ import numpy as np
 
 from aisle.config import Settings
 from aisle.embed import open_encoder
+from aisle.embed.spec import TOKENIZER_FILE
 from aisle.errors import ModelError, SnapshotError
 from aisle.index.filters import Filters
 from aisle.index.segment import Segment
@@ -23,6 +24,9 @@ from aisle.relevance.filter import OnnxRelevanceFilter, RawCosineFilter
 from aisle.retrieve.candidates import Candidates
 from aisle.retrieve.query import analyse
 from aisle.retrieve.shard import Shard
+from aisle.rewrite.spelling import SpellingRepair
+from aisle.rewrite.understood import understood_words
+from aisle.rewrite.vocabulary import MAX_TITLES, Vocabulary
 from aisle.snapshot.documents import Documents
 from aisle.snapshot.library import Library
 from aisle.snapshot.manifest import STATISTICS_PATH, Manifest, segment_path, tombstones_path
@@ -58,6 +62,8 @@ class LoadedSnapshot:
     _ranker: Ranker | None = None
     _relevance: RelevanceFilter | None = None
     _documents: Documents | None = None
+    spelling: SpellingRepair | None = None
+    """None where `rewriter.spelling` is off, or where this process answers no queries."""
 
     @property
     def snapshot_id(self) -> str:
@@ -126,23 +132,26 @@ class LoadedSnapshot:
         root = library.fetch(manifest, _prefixes(parts, numbers), Path(settings.serving.cache_dir))
         threads = settings.serving.threads
         faiss.omp_set_num_threads(threads)
+        analyzer = Analyzer(manifest.index.lexical.stemmer)
+        statistics = (
+            opened.part("statistics", root / manifest.locate(STATISTICS_PATH), Statistics.open)
+            if Parts.QUERY in parts
+            else None
+        )
+        documents = Documents.open(manifest, root, opened) if Parts.DOCUMENTS in parts else None
         models = {
             role: root / entry.owner / "models" / role for role, entry in manifest.models.items()
         }
         return cls(
             manifest=manifest,
             parts=parts,
-            analyzer=Analyzer(manifest.index.lexical.stemmer),
+            analyzer=analyzer,
             _encoder=opened.part(
                 "encoder", models["encoder"], lambda folder: open_encoder(folder, threads=threads)
             )
             if Parts.QUERY in parts
             else None,
-            _statistics=opened.part(
-                "statistics", root / manifest.locate(STATISTICS_PATH), Statistics.open
-            )
-            if Parts.QUERY in parts
-            else None,
+            _statistics=statistics,
             shards=_open_shards(manifest, root, numbers, settings, opened)
             if Parts.SHARDS in parts
             else (),
@@ -158,7 +167,8 @@ class LoadedSnapshot:
             )
             if Parts.RANK in parts
             else None,
-            _documents=Documents.open(manifest, root, opened) if Parts.DOCUMENTS in parts else None,
+            _documents=documents,
+            spelling=_open_spelling(settings, statistics, documents, analyzer, models["encoder"]),
         )
 
     def warm_up(self) -> None:
@@ -221,6 +231,21 @@ def _open_shards(
             segments.append((segment, dead))
         shards.append(Shard(entry.number, segments, settings.retrieval.dense_weight))
     return tuple(shards)
+
+
+def _open_spelling(
+    settings: Settings,
+    statistics: Statistics | None,
+    documents: Documents | None,
+    analyzer: Analyzer,
+    encoder: Path,
+) -> SpellingRepair | None:
+    """Made from what is loaded: whoever answers queries holds statistics and documents."""
+    if not settings.rewriter.spelling or statistics is None or documents is None:
+        return None
+    vocabulary = Vocabulary(documents.titles(MAX_TITLES), analyzer)
+    understood = understood_words(encoder / TOKENIZER_FILE)
+    return SpellingRepair(vocabulary, statistics, analyzer, understood)
 
 
 def _open_ranker(manifest: Manifest, models: dict[str, Path], threads: int) -> Ranker:
