@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow as pa
 
 from aisle.errors import StageError
-from aisle.pipeline import Pipeline, Ranked, Trace
+from aisle.pipeline import Pipeline, Trace
+from aisle.ranked import Ranked
 from aisle.schema import MAX_K, SearchRequest
 from aisle.stages import Deadline, Rewrite, Rewriter, Segment
 

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aisle.rank.features import FEATURES
+from aisle.ranked import Ranked
 from aisle.rewrite.choose import Choice
+from aisle.rewrite.relax import Relaxed
 from aisle.schema import (
     Explanation,
     FacetCount,
     Hit,
     Product,
     ReadingInfo,
+    RecoveryInfo,
     RepairInfo,
     RewriteInfo,
     SearchRequest,
@@ -24,9 +27,6 @@ from aisle.schema import (
 )
 from aisle.snapshot.documents import SHOWN
 from aisle.snapshot.loaded import LoadedSnapshot
-
-if TYPE_CHECKING:
-    from aisle.pipeline import Ranked
 
 _FACET_VALUES = 50
 """Values listed per facet, most frequent first."""
@@ -54,6 +54,7 @@ def build_response(
         snapshot=snapshot.snapshot_id,
         request_id=request_id,
         empty_reason=_empty_reason(request, ranked, len(kept)) if len(page) == 0 else None,
+        recovery=_recovery_info(ranked.recovered),
     )
 
 
@@ -172,6 +173,13 @@ def _rewrite_info(choice: Choice, *, explain: bool) -> RewriteInfo | None:
         if explain
         else [],
     )
+
+
+def _recovery_info(recovered: Relaxed | None) -> RecoveryInfo | None:
+    if recovered is None:
+        return None
+    dropped = [(segment.text, segment.type) for segment in recovered.dropped]
+    return RecoveryInfo(recovered.query, dropped)
 
 
 def _empty_reason(request: SearchRequest, ranked: Ranked, kept: int) -> str:

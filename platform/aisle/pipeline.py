@@ -22,10 +22,13 @@ from aisle.config import RetrievalConfig
 from aisle.errors import DeadlineExceeded, StageError
 from aisle.index.filters import Filters
 from aisle.page import build_response
+from aisle.ranked import Ranked, ordered
+from aisle.recovery import is_thin, recover, unseen
 from aisle.retrieve.candidates import Candidates
 from aisle.retrieve.merge import fuse
 from aisle.retrieve.query import RetrievalQuery, analyse
-from aisle.rewrite.choose import Choice, choose
+from aisle.rewrite.choose import Choice, choose, segmented
+from aisle.rewrite.relax import Relaxed, relaxations
 from aisle.schema import SearchRequest, SearchResponse
 from aisle.snapshot.loaded import LoadedSnapshot
 from aisle.stages import (
@@ -55,20 +58,6 @@ class Trace:
         self.timings_ms[stage] = (
             self.timings_ms.get(stage, 0.0) + (time.perf_counter() - started) * 1000
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Ranked:
-    """One query's candidates in the order in which they are shown; all arrays have length n."""
-
-    candidates: Candidates
-    fused: NDArray[np.float32]
-    score: NDArray[np.float32]
-    relevance: NDArray[np.float32] | None
-    kept: NDArray[np.bool_]
-    threshold: float
-    complete: bool
-    """No depth cut anything off and no stage was missing: every product that matches the filters was judged."""
 
 
 class Pipeline:
@@ -178,7 +167,46 @@ class Pipeline:
             )
             cut = np.arange(min(reach, len(ordered)))
             fused.append((ordered.take(cut), scores[cut], complete))
-        return await self._score(queries, fused, deadline, trace)
+        ranked = await self._score(queries, fused, deadline, trace)
+        return await self._recover(requests, choices, queries, ranked, deadline, trace)
+
+    async def _recover(
+        self,
+        requests: Sequence[SearchRequest],
+        choices: Sequence[Choice],
+        queries: Sequence[RetrievalQuery],
+        ranked: list[Ranked],
+        deadline: Deadline,
+        trace: Trace,
+    ) -> list[Ranked]:
+        """Tries thin pages again without the query's least essential words; a page that is fine is not touched."""
+        snapshot, config = self.snapshot, self._config
+        plans = {
+            i: relaxations(
+                choices[i].searched, snapshot.statistics, snapshot.analyzer, config.recover_attempts
+            )
+            for i, each in enumerate(ranked)
+            if requests[i].rewrite == "auto" and is_thin(each, config.recover_below)
+        }
+
+        async def again(thin: Sequence[int], shorter: Sequence[Relaxed]) -> list[Ranked]:
+            typed = [Choice.typed(each.query, "recovery") for each in shorter]
+            asked = await self._analyse([requests[i] for i in thin], typed, deadline, trace)
+            held, own = snapshot.snapshot_id, [queries[i] for i in thin]
+            retrieved = await self._retriever.retrieve(held, asked, deadline)
+            new = [unseen(f, ranked[i]) for i, f in zip(thin, retrieved.candidates, strict=True)]
+            found = await self._retriever.score_pairs(held, own, new, deadline)
+            fused = [(*fuse(each, config), False) for each in found]
+            return await self._score(own, fused, deadline, trace)
+
+        if not plans:
+            return ranked
+        started = time.perf_counter()
+        ranked, in_time = await recover(ranked, plans, config.recover_below, again, deadline)
+        if not in_time:
+            trace.degraded.append("recover")
+        trace.timed("recover", started)
+        return ranked
 
     async def score_pairs(
         self,
@@ -227,13 +255,16 @@ class Pipeline:
     async def choose(
         self, requests: Sequence[SearchRequest], rewrites: Sequence[Rewrite], trace: Trace
     ) -> list[Choice]:
-        """Which reading of each query is searched: as typed, as repaired, or as the model has it."""
+        """Which reading of each query is searched: as typed, as repaired, or as the model has it; and its segments."""
         snapshot = self.snapshot
         started = time.perf_counter()
 
         def chosen() -> list[Choice]:
             return [
-                choose(rewrite, snapshot.spelling, snapshot.statistics, snapshot.analyzer)
+                segmented(
+                    choose(rewrite, snapshot.spelling, snapshot.statistics, snapshot.analyzer),
+                    snapshot.segmenter,
+                )
                 if request.rewrite == "auto"
                 else Choice.typed(request.query, "rewriting was switched off by the request")
                 for request, rewrite in zip(requests, rewrites, strict=True)
@@ -326,38 +357,10 @@ class Pipeline:
         ranked, first = [], 0
         for size, (candidates, fused_scores, complete) in zip(sizes, fused, strict=True):
             ranked.append(
-                _ordered(candidates, fused_scores, complete, scores, slice(first, first + size))
+                ordered(candidates, fused_scores, complete, scores, slice(first, first + size))
             )
             first += size
         return ranked
-
-
-def _ordered(
-    candidates: Candidates,
-    fused: NDArray[np.float32],
-    complete: bool,
-    scores: Scores | None,
-    at: slice,
-) -> Ranked:
-    """One query's share of the scores, best first; without scores the fused order stands and nothing is dropped."""
-    if len(candidates) == 0:  # nothing to judge, whether the rest of the batch was judged or not
-        return Ranked(candidates, fused, fused, fused, np.empty(0, dtype=bool), 0.0, complete)
-    if scores is None:
-        everything = np.ones(len(candidates), dtype=bool)
-        return Ranked(candidates, fused, fused, None, everything, 0.0, complete=False)
-    score, relevance = scores.score[at], scores.relevance[at]
-    order = np.lexsort((candidates.product_ids, -score))
-    relevance = relevance[order]
-    kept = relevance >= scores.threshold
-    return Ranked(
-        candidates.take(order),
-        fused[order],
-        score[order],
-        relevance,
-        kept,
-        scores.threshold,
-        complete,
-    )
 
 
 def _reach(depth: int, request: SearchRequest) -> int:

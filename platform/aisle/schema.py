@@ -179,6 +179,16 @@ class RewriteInfo:
 
 
 @dataclass(slots=True)
+class RecoveryInfo:
+    """How a page that would have been too thin was filled."""
+
+    query: str
+    """The shorter query that found more."""
+    dropped: list[tuple[str, str]]
+    """What it lacks, each with its type; `word` where nothing knew the types."""
+
+
+@dataclass(slots=True)
 class SearchResponse:
     """One answer, computed from one snapshot."""
 
@@ -196,6 +206,9 @@ class SearchResponse:
     request_id: str
     empty_reason: str | None = None
     """Why there is no hit."""
+    recovery: RecoveryInfo | None = None
+    """Set where the query itself found too little and a shorter one found products that are relevant to the query as it
+    was."""
 
 
 @dataclass(slots=True)

@@ -115,6 +115,13 @@ class Rewriter(Protocol):
         """One rewrite a query, in order; a query that the model answers badly comes back unchanged."""
 
 
+class Segmenter(Protocol):
+    """Splits a query into typed segments. Deterministic; safe to call from several threads."""
+
+    def segment(self, query: str) -> tuple[Segment, ...]:
+        """Segments that cover the query's words in order."""
+
+
 class Ranker(Protocol):
     """Scores rows of named features; scores order one query's products and mean nothing between queries."""
 

@@ -11,7 +11,7 @@ import pytest
 from aisle.config import Settings
 from aisle.index.filters import Filters
 from aisle.page import build_response
-from aisle.pipeline import Ranked
+from aisle.ranked import Ranked
 from aisle.retrieve.candidates import Candidates
 from aisle.retrieve.query import analyse
 from aisle.rewrite.choose import Choice, Source

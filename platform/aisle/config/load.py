@@ -154,6 +154,9 @@ def _with_absolute_paths(settings: Settings) -> Settings:
     for name in ("encoder", "rewriter", "ranker", "relevance"):
         section = getattr(settings, name)
         changed[name] = section.model_copy(update={"model": _absolute_model(section.model)})
+    if settings.rewriter.segmenter != "off":
+        folder = _absolute(settings.rewriter.segmenter)
+        changed["rewriter"] = changed["rewriter"].model_copy(update={"segmenter": folder})
     return settings.model_copy(update=changed)
 
 

@@ -178,6 +178,13 @@ class RetrievalConfig(Section):
     """Constant of reciprocal rank fusion (Cormack et al., 2009)."""
     rank_depth: int = Field(200, ge=1, le=10_000)
     """Best fused candidates that the ranker scores; raised to offset + k where a request goes deeper."""
+    recover_below: int = Field(1, ge=0, le=1000)
+    """A page with fewer kept products than this is tried again without the query's least essential words; 0 never.
+
+    What that finds is judged by the relevance filter against the query as it was, so an empty page may stay empty.
+    """
+    recover_attempts: int = Field(2, ge=0, le=5)
+    """Retries at most, each with fewer words; each costs about a retrieval more, for thin pages alone."""
     expansion_weight: float = Field(0.3, ge=0, le=1)
     """Weight of a term that only a rewrite's expansion holds, against 1 for the query's own."""
 
@@ -192,6 +199,12 @@ class RewriterConfig(Section):
 
     Takes well under a millisecond a query, and at load about a second and 10 MB for 50,000 titles; at most 200,000
     are read, an even sample of a larger catalogue.
+    """
+    segmenter: str = "off"
+    """`off`, or a folder made by `jobs.train_segmenter`: names the type of every word in about a millisecond.
+
+    A folder that is not there yet is left out with a warning. Segments feed the ranker's features, so train the ranker
+    after switching this on or off.
     """
     model: str = "builtin"
     """`builtin`, a folder, or a Hugging Face name of any causal LM."""

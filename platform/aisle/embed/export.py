@@ -38,7 +38,7 @@ from aisle.embed.verify import report_int8, require_equal, torch_samples
 from aisle.errors import ModelError
 
 if TYPE_CHECKING:
-    from aisle.embed.sentence import SentenceModule
+    from torch import nn
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ def export_encoder(
 
 
 def _export(recipe: Recipe, spec: EncoderSpec, working: Path) -> None:
-    with _quiet():
+    with quiet():
         try:
             from aisle.embed.sentence import load_sentence_module, load_tokenizer
         except ImportError as error:
@@ -115,7 +115,7 @@ def _export(recipe: Recipe, spec: EncoderSpec, working: Path) -> None:
         module = load_sentence_module(recipe, attention="eager")
         spec = replace(spec, dimension=module.dimension, pad_id=pad_id)
         exact = working / "exact.onnx"
-        _write_graph(module, exact, spec.model)
+        write_graph(module, exact, spec.model)
         longest = max(spec.document.max_tokens, spec.query.max_tokens)
         samples = torch_samples(module, pad_id, longest, spec.model)
         require_equal(exact, samples, spec.model)
@@ -131,7 +131,8 @@ def _export(recipe: Recipe, spec: EncoderSpec, working: Path) -> None:
     )
 
 
-def _write_graph(module: SentenceModule, path: Path, model: str) -> None:
+def write_graph(module: nn.Module, path: Path, model: str, output: str = "vectors") -> None:
+    """Exports a module of (ids, mask), int64 (n, t), to ONNX at fp32, free in both sizes; `model` is for messages."""
     import torch
 
     weight_bytes = sum(p.numel() * p.element_size() for p in module.parameters())
@@ -153,7 +154,7 @@ def _write_graph(module: SentenceModule, path: Path, model: str) -> None:
                 dynamo=True,
                 dynamic_shapes=(free, dict(free)),
                 input_names=["input_ids", "attention_mask"],
-                output_names=["vectors"],
+                output_names=[output],
                 external_data=False,
                 verbose=False,
             )
@@ -166,7 +167,12 @@ def _write_graph(module: SentenceModule, path: Path, model: str) -> None:
 def _write_side(exact: Path, path: Path, precision: Precision) -> None:
     if precision == "fp32":
         shutil.copyfile(exact, path)
-        return
+    else:
+        quantise(exact, path)
+
+
+def quantise(exact: Path, path: Path) -> None:
+    """Writes an fp32 graph at int8: dynamic, weights per channel."""
     import onnx
     from onnxruntime.quantization import quantize_dynamic
 
@@ -198,7 +204,7 @@ def _copy(cached: Path, out_dir: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keeps the exporter's chatter away: standard output belongs to the job's last line.
 
     The exporter prints, and warns of torchvision's operators, which no text model has; the quantiser logs a line a node

@@ -15,6 +15,7 @@ from aisle.rank.onnx import OnnxRanker
 from aisle.relevance.filter import OnnxRelevanceFilter
 from aisle.rewrite import fingerprint_model
 from aisle.rewrite import resolve_model as resolve_rewriter
+from aisle.rewrite.segmenter import OnnxSegmenter
 from aisle.store import sha256_of
 
 logger = logging.getLogger(__name__)
@@ -52,6 +53,8 @@ def choose_models(settings: Settings) -> dict[str, Model]:
     }
     if settings.rewriter.mode == "vllm":
         models["rewriter"] = _rewriter(settings)
+    if (segmenter := _segmenter(settings.rewriter.segmenter)) is not None:
+        models["segmenter"] = segmenter
     return models
 
 
@@ -92,3 +95,18 @@ def _trained(role: str, name: str, missing: str, rule: str) -> Model:
 def _rewriter(settings: Settings) -> Model:
     folder = resolve_rewriter(settings.rewriter.model)
     return Model("rewriter", "vllm", folder, fingerprint_model(folder))
+
+
+def _segmenter(name: str) -> Model | None:
+    """None where it is off or not trained yet: queries then go unsegmented, which no other model depends on."""
+    if name == "off":
+        return None
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        logger.warning(
+            "model is not trained yet",
+            extra={"role": "segmenter", "folder": str(folder), "instead": "off"},
+        )
+        return None
+    OnnxSegmenter.load(folder)  # before the night's work rather than after it
+    return Model("segmenter", "onnx", folder, fingerprint_model(folder))

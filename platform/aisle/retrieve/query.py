@@ -16,6 +16,7 @@ from aisle.index.filters import Filters
 from aisle.index.forward import ATTRIBUTES, BRAND, FIELDS
 from aisle.index.kernel import K1
 from aisle.index.statistics import Statistics
+from aisle.rewrite.types import general_type
 from aisle.stages import Rewrite
 from aisle.text import Analyzer, trigrams
 
@@ -123,5 +124,5 @@ def _types(rewrite: Rewrite, distinct: list[str], analyzer: Analyzer) -> tuple[s
     type_of: dict[str, str] = {}
     for segment in rewrite.segments:
         for term in analyzer.terms(segment.text):
-            type_of.setdefault(term, segment.type)
+            type_of.setdefault(term, general_type(segment.type))
     return tuple(type_of.get(term, "other") for term in distinct)

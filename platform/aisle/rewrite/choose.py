@@ -8,13 +8,13 @@ words stand together in more titles; then the repair, which has weighed its alte
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from aisle.index.statistics import Statistics
 from aisle.rewrite.guard import unknown_terms, verified
 from aisle.rewrite.spelling import Spelling, SpellingRepair
-from aisle.stages import Rewrite
+from aisle.stages import Rewrite, Segmenter
 from aisle.text import Analyzer
 
 Source = Literal["typed", "spelling", "model"]
@@ -84,6 +84,14 @@ def choose(
         searched = Rewrite(typed, best.query)
     reason = _reason(best, readings, agreed=same_terms and best.source == "spelling")
     return Choice(said, spelled, searched, best.source, reason, tuple(readings))
+
+
+def segmented(choice: Choice, segmenter: Segmenter | None) -> Choice:
+    """The choice with its query's segments by the segmenter where there is one: it was trained on real queries."""
+    if segmenter is None:
+        return choice
+    segments = segmenter.segment(choice.searched.query)
+    return replace(choice, searched=replace(choice.searched, segments=segments))
 
 
 def _rank(candidate: Candidate) -> tuple[int, int, int]:

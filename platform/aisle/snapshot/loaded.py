@@ -24,6 +24,7 @@ from aisle.relevance.filter import OnnxRelevanceFilter, RawCosineFilter
 from aisle.retrieve.candidates import Candidates
 from aisle.retrieve.query import analyse
 from aisle.retrieve.shard import Shard
+from aisle.rewrite.segmenter import OnnxSegmenter
 from aisle.rewrite.spelling import SpellingRepair
 from aisle.rewrite.understood import understood_words
 from aisle.rewrite.vocabulary import MAX_TITLES, Vocabulary
@@ -64,6 +65,8 @@ class LoadedSnapshot:
     _documents: Documents | None = None
     spelling: SpellingRepair | None = None
     """None where `rewriter.spelling` is off, or where this process answers no queries."""
+    segmenter: OnnxSegmenter | None = None
+    """None where the snapshot has none, or where this process answers no queries."""
 
     @property
     def snapshot_id(self) -> str:
@@ -129,7 +132,9 @@ class LoadedSnapshot:
             raise SnapshotError(
                 f"{snapshot_id}: has {len(manifest.shards)} shards, asked for {sorted(unknown)}"
             )
-        root = library.fetch(manifest, _prefixes(parts, numbers), Path(settings.serving.cache_dir))
+        root = library.fetch(
+            manifest, _prefixes(parts, numbers, manifest), Path(settings.serving.cache_dir)
+        )
         threads = settings.serving.threads
         faiss.omp_set_num_threads(threads)
         analyzer = Analyzer(manifest.index.lexical.stemmer)
@@ -168,6 +173,9 @@ class LoadedSnapshot:
             if Parts.RANK in parts
             else None,
             _documents=documents,
+            segmenter=OnnxSegmenter.load(models["segmenter"], threads=threads)
+            if Parts.QUERY in parts and "segmenter" in models
+            else None,
             spelling=_open_spelling(settings, statistics, documents, analyzer, models["encoder"]),
         )
 
@@ -198,10 +206,12 @@ class LoadedSnapshot:
             self._documents.take(found.locators[:1])
 
 
-def _prefixes(parts: Parts, shards: Iterable[int]) -> list[str]:
+def _prefixes(parts: Parts, shards: Iterable[int], manifest: Manifest) -> list[str]:
     wanted = []
     if Parts.QUERY in parts:
         wanted += ["models/encoder/", STATISTICS_PATH]
+        if "segmenter" in manifest.models:
+            wanted.append("models/segmenter/")
     if Parts.SHARDS in parts:
         wanted += [f"shards/{number:04d}/" for number in shards]
     if Parts.RANK in parts:

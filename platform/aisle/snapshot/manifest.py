@@ -91,7 +91,7 @@ class Manifest(_Entry):
     """How the segments were built; opening them needs it."""
     shards: tuple[ShardEntry, ...]
     models: dict[str, ModelEntry]
-    """By role: encoder, ranker, relevance, rewriter."""
+    """By role: encoder, ranker, relevance, rewriter, segmenter."""
     embeddings: tuple[str, ...] = ()
     """Names of the files that map content hashes to vectors."""
     files: dict[str, FileEntry]
