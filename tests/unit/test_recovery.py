@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from aisle.config import Settings
+from aisle.rank.features import FEATURES
 from aisle.ranked import Ranked
 from aisle.recovery import joined, recover, unseen
 from aisle.retrieve.candidates import Candidates
@@ -33,7 +34,7 @@ def page(kept: dict[str, float], dropped: Sequence[str] = (), complete: bool = F
         np.arange(n),
         *(zeros, zeros, zeros),
         *(np.zeros(n, bool), np.zeros(n, bool)),
-        np.zeros((n, 29), np.float32),
+        np.zeros((n, len(FEATURES)), np.float32),
     )
     scores = np.array([relevance[each] for each in order], np.float32)
     is_kept = np.array([each in kept for each in order], dtype=bool)
