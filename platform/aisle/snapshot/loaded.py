@@ -173,7 +173,11 @@ class LoadedSnapshot:
             if Parts.RANK in parts
             else None,
             _documents=documents,
-            segmenter=OnnxSegmenter.load(models["segmenter"], threads=threads)
+            segmenter=opened.part(
+                "segmenter",
+                models["segmenter"],
+                lambda folder: OnnxSegmenter.load(folder, threads=threads),
+            )
             if Parts.QUERY in parts and "segmenter" in models
             else None,
             spelling=_open_spelling(settings, statistics, documents, analyzer, models["encoder"]),
