@@ -59,14 +59,14 @@ class Documents:
 
     def titles(self, most: int) -> list[str]:
         """Titles with their brands, dead rows included: all, or an even sample of `most` rows."""
-        rows = sum(table.num_rows for table in self._tables.values())
-        step = max(1, -(-rows // most))
+        tables = [table for shard in sorted(self._tables) for table in self._tables[shard]]
+        step = max(1, -(-sum(table.num_rows for table in tables) // most))
         texts: list[str] = []
-        for number in sorted(self._tables):
-            table = self._tables[number].select(["title", "brand"])
+        for table in tables:
+            sample = table.select(["title", "brand"])
             if step > 1:
-                table = table.take(pa.array(np.arange(0, table.num_rows, step)))
-            pairs = zip(table["title"].to_pylist(), table["brand"].to_pylist(), strict=True)
+                sample = sample.take(pa.array(np.arange(0, table.num_rows, step)))
+            pairs = zip(sample["title"].to_pylist(), sample["brand"].to_pylist(), strict=True)
             texts += [f"{title} {brand or ''}" for title, brand in pairs]
         return texts
 
