@@ -1,7 +1,6 @@
 # The same targets for a person and for CI. Needs GNU make and Python 3.11 (3.12 also runs) with pip; nothing is compiled.
 .DEFAULT_GOAL := help
-.PHONY: help setup check test unit cluster demo bench swap kills night-cost models lock clean
-.PHONY: help setup check test unit cluster demo bench swap models segmenter lock clean
+.PHONY: help setup check test unit cluster demo bench swap kills night-cost models segmenter lock clean
 
 VENV := .venv
 PY := $(VENV)/bin/python

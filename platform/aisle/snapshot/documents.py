@@ -59,16 +59,13 @@ class Documents:
 
     def titles(self, most: int) -> list[str]:
         """Titles with their brands, dead rows included: all, or an even sample of `most` rows."""
-        tables = [table for shard in sorted(self._tables) for table in self._tables[shard]]
-        step = max(1, -(-sum(table.num_rows for table in tables) // most))
-        texts: list[str] = []
-        for table in tables:
-            sample = table.select(["title", "brand"])
-            if step > 1:
-                sample = sample.take(pa.array(np.arange(0, table.num_rows, step)))
-            pairs = zip(sample["title"].to_pylist(), sample["brand"].to_pylist(), strict=True)
-            texts += [f"{title} {brand or ''}" for title, brand in pairs]
-        return texts
+        parts = [each for shard in sorted(self._segments) for each in self._segments[shard]]
+        step = max(1, -(-sum(map(len, parts)) // most))
+        return [
+            f"{row['title']} {row['brand'] or ''}"
+            for each in parts
+            for row in each.take(np.arange(0, len(each), step), ("title", "brand"))
+        ]
 
     def take(
         self, locators: NDArray[np.int64], columns: tuple[str, ...] = SHOWN
