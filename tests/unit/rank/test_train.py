@@ -7,7 +7,7 @@ from aisle.errors import ConfigError, JudgmentError, ModelError
 from aisle.evaluation.judgments import Judgments
 from aisle.evaluation.metrics import ndcg_of_pairs
 from aisle.rank.onnx import OnnxRanker
-from aisle.rank.rows import RankRows
+from aisle.rank.rows import UNJUDGED_WEIGHT, RankRows
 from aisle.rank.train import RECIPES, Recipe, assemble, recipe_named, train_parts, train_ranker
 from aisle.rank.trees import TreeSettings
 
@@ -105,7 +105,9 @@ def test_an_unjudged_row_counts_less_in_a_regression():
     rows = search_log(0, 10)
     judged = np.arange(200) % 2 == 0
     checked = RankRows.checked("training", *rows, width=4, lowest=1.0, judged=judged)
-    assert set(np.unique(checked.weights)) == {0.3, 1.0}
+    assert checked.weights[judged].tolist() == [1.0] * 100
+    assert checked.weights[~judged].tolist() == [UNJUDGED_WEIGHT] * 100
+    assert 0 < UNJUDGED_WEIGHT < 1
     assert checked.gains().max() == 1.0
 
 
