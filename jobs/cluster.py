@@ -200,6 +200,9 @@ def _server_env(
         # For load balancers that learn late that a replica leaves; here HAProxy is told by Serve, and the default of
         # 30 s would be spent on each gateway of a redeployment, one after the other.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "5",
+        # Ray starts its workers, replicas too, at niceness 15: behind everything else on the machine, the load
+        # generator and the editor included. Here nothing else matters more.
+        "RAY_worker_niceness": "0",
         # Within 5 s, Ray's default, a proxy on a busy machine has not even imported ray: it is killed, starts anew, and
         # `serve deploy` fails.
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
