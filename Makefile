@@ -1,6 +1,6 @@
 # The same targets for a person and for CI. Needs GNU make and Python 3.11 (3.12 also runs) with pip; nothing is compiled.
 .DEFAULT_GOAL := help
-.PHONY: help setup check test unit cluster demo bench swap kills night-cost models segmenter lock clean
+.PHONY: help setup check test unit cluster demo bench swap kills night-cost models relevance segmenter lock clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -106,6 +106,14 @@ models: setup ## train again what ships in platform/aisle/models, from the sampl
 segmenter: setup ## train the query segmenter on QueryNER's queries (AISLE_DATA): entity F1, 5 minutes of one core
 	$(PY) -m jobs.train_segmenter --config configs/local.yaml \
 	  --queries "$${AISLE_DATA:?names the folder of data sets}/queryner/queryner.parquet" --out .aisle/models/segmenter
+
+relevance: setup ## every model and table of the benchmark sets, from AISLE_DATA; hours on 2 cores (SETS=icecat: one set)
+	@test -n "$(AISLE_DATA)" || { echo "relevance: set AISLE_DATA to the folder of the data sets" >&2; exit 1; }
+	@set -e; for set in $(SETS); do \
+	  case $$set in homedepot) minutes=40;; crowdflower) minutes=8;; *) minutes=4;; esac; \
+	  $(PY) -m jobs.relevance --config configs/benchmarks/$$set.yaml --encoder-minutes $$minutes $(ARGS); \
+	done
+SETS := icecat crowdflower homedepot
 
 lock: ## write requirements.lock anew from what .venv holds: change a version there with pip, test, then make lock
 	@set -eu; \

@@ -125,7 +125,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, default=30.0, help="time to train, on CPU")
     parser.add_argument("--steps", type=int, help="stop after so many steps if that comes first")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
-    parser.add_argument("--learning-rate", type=float, default=1e-4, help="at its highest")
+    parser.add_argument("--learning-rate", type=float, default=6e-5, help="at its highest")
     parser.add_argument(
         "--document-tokens", type=int, default=40, help="product texts are cut here in training"
     )

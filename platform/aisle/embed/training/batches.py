@@ -29,9 +29,9 @@ class BatchPlan:
     """Share of the queries that are made from titles of products drawn at random."""
     misspelt_fraction: float = 0.25
     """Share of the queries that get a typing error."""
-    hard_fraction: float = 0.5
+    hard_fraction: float = 0.3
     """Share of the judged queries that bring a hard negative: a product of a lower grade, or a mined one."""
-    group: int = 4
+    group: int = 2
     """Queries that resemble each other in a group."""
     seed: int = 7
 

@@ -47,6 +47,7 @@ def build_material(
     candidates: Mapping[str, Sequence[str]] | None = None,
     *,
     titles: Sequence[str] | None = None,
+    skip: int = 10,
     keep: int = 30,
 ) -> Material:
     """Joins judgments, catalogue and candidates.
@@ -58,7 +59,8 @@ def build_material(
         candidates: product ids that the current retrieval gives for a query as first written, best first. Those that
             are judged are left out (they carry their grade), and so are texts nearly equal to a relevant product's.
         titles: of each product, from which queries are made; none takes the texts.
-        keep: mined rows kept a query.
+        skip: best unjudged candidates left out: where people judged a few products a query, most of them are relevant.
+        keep: mined rows kept a query, after those.
 
     Raises:
         JudgmentError: no judged product is in the catalogue, or no query has a product above the lowest grade.
@@ -76,7 +78,7 @@ def build_material(
         found = [row_of[each] for each in (candidates or {}).get(text, ()) if each in row_of]
         told = [documents[row] for row in rows[gain > 0]]
         unjudged = _without_twins(found, set(rows.tolist()), told, documents, analyzer)
-        mined.append(np.array(unjudged[:keep], dtype=np.int64))
+        mined.append(np.array(unjudged[skip : skip + keep], dtype=np.int64))
     material = Material(
         tuple(queries),
         tuple(documents),

@@ -58,7 +58,7 @@ class TrainingPlan:
     """Dev is measured this often, and at the start and the end."""
     measure_every_steps: int | None = None
     """Dev is measured after so many steps instead: what a run of fixed steps repeats exactly with."""
-    learning_rate: float = 1e-4
+    learning_rate: float = 6e-5
     warmup_steps: int = 20
     weight_decay: float = 0.01
     scale: float = 20.0

@@ -39,9 +39,10 @@ def test_gains_are_exponential_and_unknown_products_are_left_out() -> None:
 def test_mined_negatives_are_neither_judged_nor_a_relevant_product_told_twice() -> None:
     # "c" shares 5 of 6 distinct terms with the relevant "a"; "b" is judged; "gone" is not in the catalogue.
     found = {"Red  Bottle": ["c", "a", "b", "gone", "e", "d"]}
-    material = build_material(judgments([3, 0]), IDS, TEXTS, found)
-    assert material.mined[0].tolist() == [4, 3]
-    assert build_material(judgments([3, 0]), IDS, TEXTS, found, keep=1).mined[0].tolist() == [4]
+    given = judgments([3, 0]), IDS, TEXTS, found
+    assert build_material(*given, skip=0).mined[0].tolist() == [4, 3]
+    assert build_material(*given, skip=0, keep=1).mined[0].tolist() == [4]
+    assert build_material(*given, skip=1).mined[0].tolist() == [3]
 
 
 def test_nothing_relevant_and_nothing_known_are_errors_that_say_so() -> None:

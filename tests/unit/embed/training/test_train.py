@@ -36,7 +36,7 @@ PLAN = TrainingPlan(
     warmup_steps=2,
     measure_every_steps=4,
     dev_others=16,
-    batch=BatchPlan(queries=8, misspelt_fraction=0.1),
+    batch=BatchPlan(queries=8, misspelt_fraction=0.1, hard_fraction=0.5, group=4),
 )
 
 
