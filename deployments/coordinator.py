@@ -22,6 +22,8 @@ from aisle.config import Settings
 from aisle.errors import AisleError
 from aisle.snapshot import Library
 from aisle.store import Retry, Store
+from deployments.logs import set_up
+from deployments.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +45,7 @@ class Coordinator:
         rewriter: DeploymentHandle | None,
     ) -> None:
         """Takes the stages that hold snapshots; the gateway is looked up, because it was given this one's handle."""
+        set_up()
         self._settings = settings
         store = Store.open(settings.store, settings.store_options, retry=_STORE_RETRY)
         self._library = Library(store)
@@ -52,6 +55,8 @@ class Coordinator:
         self._active: str | None = None
         self._problem: str | None = None
         self._rewriting: str | None = None
+        self._telemetry = Telemetry()
+        self._telemetry.watch("aisle_rollout_behind", lambda: float(self._problem is not None))
         self._task = asyncio.get_event_loop().create_task(self._follow())
 
     async def status(self) -> dict[str, str | None]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import time
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -13,14 +15,18 @@ from pydantic import ValidationError
 from ray.serve.handle import DeploymentHandle
 
 from aisle.config import Settings
-from aisle.errors import StageError
+from aisle.errors import AisleError, StageError
 from aisle.schema import MAX_K, MAX_QUERY_CHARS, MAX_REACH, SearchRequest, SearchResponse, Sort
 from aisle.stages import Deadline
 from deployments.http import invalid_fields, json_response, make_app, problem, request_id
 from deployments.live import Live
+from deployments.logs import RequestLog, set_up
 from deployments.remote import answer
+from deployments.telemetry import Telemetry, age_s, reason_of
+from deployments.tracing import describe, stages
 
 app = make_app()
+logger = logging.getLogger(__name__)
 
 
 class Gateway:
@@ -37,8 +43,16 @@ class Gateway:
     ) -> None:
         """Loads the live snapshot; the coordinator is bound here, because Serve starts only what its ingress names."""
         self._settings = settings
-        self._live = live(settings, rewriter, shards, ranker)
+        set_up()
+        self._telemetry = Telemetry()
+        self._log = RequestLog(logger)
+        self._live = live(settings, rewriter, shards, ranker, self._telemetry)
         self._coordinator = coordinator
+        self._ongoing = 0
+        self._telemetry.watch("aisle_ongoing_requests", lambda: float(self._ongoing))
+        self._telemetry.watch(
+            "aisle_snapshot_age_seconds", lambda: age_s(self._live.snapshot.manifest.created_at)
+        )
 
     async def prepare(self, snapshot_id: str) -> str:
         """Loads a snapshot beside the live one: the first phase of a switch."""
@@ -55,7 +69,40 @@ class Gateway:
         return self._live.snapshot.snapshot_id
 
     async def _search(self, request: Request, body: SearchRequest) -> Response:
-        return json_response(await self._live.search(body, request_id(request)))
+        identity, started = request_id(request), time.perf_counter()
+        self._ongoing += 1
+        try:
+            response = await self._live.search(body, identity)
+        except AisleError as error:
+            reason = reason_of(error)
+            self._telemetry.refused(reason)
+            self._log(
+                logging.WARNING,
+                f"no answer: {error}",
+                request_id=identity,
+                snapshot=self._live.snapshot.snapshot_id,
+                reason=reason,
+            )
+            raise
+        finally:
+            self._ongoing -= 1
+        self._telemetry.answered(time.perf_counter() - started, len(response.hits))
+        describe(
+            request_id=identity,
+            snapshot=response.snapshot,
+            degraded=response.degraded,
+            **stages(response.timings_ms),
+        )
+        if response.degraded:
+            self._log(
+                logging.INFO,
+                "degraded answer",
+                request_id=identity,
+                snapshot=response.snapshot,
+                degraded=response.degraded,
+                timings_ms=response.timings_ms,
+            )
+        return json_response(response)
 
     @app.post("/v1/search", response_model=SearchResponse, summary="Search")
     async def post_search(self, request: Request, body: SearchRequest) -> Response:

@@ -21,12 +21,13 @@ from ray.serve.handle import DeploymentHandle
 
 from aisle.config import Settings
 from aisle.local import local_pipeline
-from aisle.pipeline import Pipeline
+from aisle.pipeline import Pipeline, Trace
 from aisle.schema import SearchRequest, SearchResponse
 from aisle.snapshot import LoadedSnapshot, Parts
 from aisle.stages import Deadline, Rewrite, Rewriter
 from deployments.remote import RemoteRetriever, RemoteRewriter, RemoteScorer
 from deployments.residents import Residents
+from deployments.telemetry import Telemetry
 
 T = TypeVar("T")
 
@@ -47,9 +48,11 @@ class Live:
         rewriter: DeploymentHandle | None,
         shards: Sequence[DeploymentHandle],
         ranker: DeploymentHandle | None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         """Loads what CURRENT names; with `shards` and `ranker` the topology is `split`, else `fused`."""
         self._settings = settings
+        self._telemetry = telemetry or Telemetry()
         self._pool = ThreadPoolExecutor(
             max_workers=settings.serving.threads, thread_name_prefix="search"
         )
@@ -99,8 +102,13 @@ class Live:
     async def _search(self, asked: list[Asked]) -> list[SearchResponse]:
         earliest = min((deadline for _, deadline, _ in asked), key=lambda each: each.at_s)
         requests = [request for request, _, _ in asked]
-        search = self._pipeline.search(requests, earliest, [identity for _, _, identity in asked])
-        return await (search if self._worker is None else self._worker.run(search))
+        trace = Trace()
+        search = self._pipeline.search(
+            requests, earliest, [identity for _, _, identity in asked], trace
+        )
+        responses = await (search if self._worker is None else self._worker.run(search))
+        self._telemetry.batch(len(asked), trace)
+        return responses
 
     def _compose(self, snapshot: LoadedSnapshot) -> Pipeline:
         settings = self._settings

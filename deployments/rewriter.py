@@ -21,7 +21,9 @@ from aisle.local import open_rewriter
 from aisle.rewrite import VllmRewriter
 from aisle.snapshot import Parts
 from aisle.stages import Deadline, Rewrite
+from deployments.logs import set_up
 from deployments.residents import Residents
+from deployments.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +46,8 @@ class RewriterStage:
 
     def __init__(self, settings: Settings) -> None:
         """Starts the live snapshot's engine; tens of seconds on CPU, during which searches answer without it."""
+        set_up()
+        self._telemetry = Telemetry(children=True)
         self._settings = settings
         self._residents = Residents(settings, Parts.QUERY)
         self._engines: dict[str, VllmRewriter] = {}
@@ -71,7 +75,13 @@ class RewriterStage:
                 f"rewriter: the engine of model {fingerprint[:8]} is not ready; "
                 f"ready: {[each[:8] for each in self._engines]}"
             )
-        return await engine.rewrite(queries, deadline)
+        started, cache = time.perf_counter(), engine.cache
+        try:
+            return await engine.rewrite(queries, deadline)
+        finally:
+            spent_ms = (time.perf_counter() - started) * 1000
+            self._telemetry.stage_batch(len(queries), {"rewrite": spent_ms})
+            self._telemetry.looked_up("rewrite", cache.hits, cache.misses, fingerprint)
 
     async def prepare(self, snapshot_id: str) -> str:
         """Starts a snapshot's engine in the background where it is another model's; does not wait for it."""

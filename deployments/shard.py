@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,7 +16,9 @@ from aisle.retrieve.local import score_in_shards, search_shards
 from aisle.retrieve.query import RetrievalQuery
 from aisle.snapshot import Parts
 from aisle.stages import Deadline
+from deployments.logs import set_up
 from deployments.residents import Residents
+from deployments.telemetry import Telemetry
 
 
 class ShardGroup:
@@ -23,7 +26,9 @@ class ShardGroup:
 
     def __init__(self, settings: Settings, group: int) -> None:
         """Loads the group's shards of the live snapshot: every `shard_groups`-th one, counted from `group`."""
+        set_up()
         self.group = group
+        self._telemetry = Telemetry()
         numbers = range(group, settings.index.shards, settings.serving.shard_groups)
         self._residents = Residents(settings, Parts.SHARDS, list(numbers))
         self._residents.load(self._residents.current_id())
@@ -37,7 +42,11 @@ class ShardGroup:
             raise DeadlineExceeded(
                 f"shard group {self.group}: the deadline passed before the search began"
             )
-        return await asyncio.to_thread(search_shards, shards, queries)
+        started = time.perf_counter()
+        found = await asyncio.to_thread(search_shards, shards, queries)
+        spent_ms = (time.perf_counter() - started) * 1000
+        self._telemetry.stage_batch(len(queries), {"retrieve": spent_ms})
+        return found
 
     async def score_pairs(
         self,

@@ -69,6 +69,8 @@ class LocalCluster:
     """For `ray job submit --address` and `serve deploy --address`."""
     http_port: int
     """A free port for Serve's HTTP, reserved for this cluster: put it in `http_options.port`."""
+    metrics_url: str
+    """Where Prometheus scrapes this node."""
     temp_dir: Path
     """Ray's sessions and logs, under `session_latest/logs`; removed with the cluster."""
     env: Mapping[str, str]
@@ -110,7 +112,10 @@ def local_cluster(
             "RAY_API_SERVER_ADDRESS": dashboard_url,  # ray job ...; takes precedence there
             "RAY_DASHBOARD_ADDRESS": dashboard_url,  # serve ...
         }
-        yield LocalCluster(address, dashboard_url, ports["http"], temp_dir, env | clients)
+        metrics_url = f"http://127.0.0.1:{ports['metrics-export-port']}/metrics"
+        yield LocalCluster(
+            address, dashboard_url, ports["http"], metrics_url, temp_dir, env | clients
+        )
 
 
 @contextmanager

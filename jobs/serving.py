@@ -28,10 +28,16 @@ GRAPH = "deployments.graph:build"
 
 
 def serve_config(
-    config: Path, overrides: Sequence[str], host: str, port: int, import_path: str = GRAPH
+    config: Path,
+    overrides: Sequence[str],
+    host: str,
+    port: int,
+    import_path: str = GRAPH,
+    tracing: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What `serve deploy` reads; `infra/serve/` holds the same as files."""
     return {
+        **({"tracing_config": dict(tracing)} if tracing else {}),
         "proxy_location": "EveryNode",
         "http_options": {"host": host, "port": port},
         "applications": [
@@ -54,15 +60,19 @@ def deploy(
     port: int | None = None,
     timeout_s: float = 240.0,
     import_path: str = GRAPH,
+    tracing: Mapping[str, Any] | None = None,
 ) -> str:
     """Deploys and waits until every deployment is healthy; returns the base URL.
+
+    `tracing` is Serve's `tracing_config`; only the first deployment on a cluster sets it.
 
     Raises:
         JobFailed: the application failed or was not healthy in time; the message has Serve's own.
     """
     port = port or cluster.http_port
     with tempfile.NamedTemporaryFile("w", suffix=".yaml", delete=False) as file:
-        yaml.safe_dump(serve_config(config.resolve(), overrides, host, port, import_path), file)
+        content = serve_config(config.resolve(), overrides, host, port, import_path, tracing)
+        yaml.safe_dump(content, file)
     try:
         _submit(cluster.env, file.name)
         _wait(cluster.env, timeout_s)

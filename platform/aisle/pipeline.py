@@ -52,6 +52,10 @@ class Trace:
 
     timings_ms: dict[str, float] = field(default_factory=dict)
     degraded: list[str] = field(default_factory=list)
+    judged: int = 0
+    """Candidates that the relevance filter judged, over the batch."""
+    kept: int = 0
+    """Those that it kept."""
 
     def timed(self, stage: str, started: float) -> None:
         """Books the time since `started` (perf_counter) on a stage."""
@@ -97,8 +101,9 @@ class Pipeline:
         requests: Sequence[SearchRequest],
         deadline: Deadline,
         request_ids: Sequence[str] | None = None,
+        trace: Trace | None = None,
     ) -> list[SearchResponse]:
-        """Answers a batch, in order; one deadline for all.
+        """Answers a batch, in order; one deadline for all. What happened on the way is added to `trace`.
 
         Raises:
             DeadlineExceeded: the deadline passed before encoding, or no shard answered in time.
@@ -106,7 +111,7 @@ class Pipeline:
             SnapshotNotHeld: a stage does not hold this pipeline's snapshot.
         """
         started = time.perf_counter()
-        trace = Trace()
+        trace = trace or Trace()
         rewrites = await self.rewrite(requests, deadline, trace)
         choices = await self.choose(requests, rewrites, trace)
         ranked = await self._rank(requests, choices, deadline, trace)
@@ -360,6 +365,10 @@ class Pipeline:
                 ordered(candidates, fused_scores, complete, scores, slice(first, first + size))
             )
             first += size
+        for each in ranked:
+            if each.relevance is not None:
+                trace.judged += len(each.kept)
+                trace.kept += int(each.kept.sum())
         return ranked
 
 

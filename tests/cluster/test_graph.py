@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -28,6 +30,7 @@ from aisle.schema import SearchRequest
 from aisle.snapshot import Library, LoadedSnapshot
 from aisle.stages import Deadline
 from aisle.store import Store
+from deployments.telemetry import METRICS
 from jobs.cluster import LocalCluster
 from jobs.serving import deploy, post
 
@@ -265,6 +268,51 @@ def test_unknown_paths_are_problems_and_the_contract_is_described(fused):
     for path in ("/healthz", "/readyz", "/v1/snapshot"):
         with urllib.request.urlopen(fused + path) as response:
             assert response.status == 200
+
+
+def test_prometheus_finds_every_metric_with_a_value_and_the_log_names_the_request(shop, fused):
+    post(f"{fused}/v1/search", {"query": "office chair", "filters": {"price": {"lt": 0}}})
+    refused = urllib.request.Request(
+        f"{fused}/v1/search",
+        data=b'{"query": "headphones", "timeout_ms": 0.001}',
+        headers={"Content-Type": "application/json", "X-Request-Id": "too-late-1"},
+    )
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(refused)
+    assert caught.value.code == 503
+    # Nothing here leaves a stage out; how that is counted is tests/serve/test_telemetry.py's.
+    wanted = {
+        name
+        for key, metric in METRICS.items()
+        for name in metric.exported(key)
+        if key != "aisle_degraded_total"
+    }
+    deadline = time.monotonic() + 60  # states are read every 5 s, nodes report every 10 s
+    values: dict[str, list[float]] = {}
+    while wanted - values.keys() and time.monotonic() < deadline:
+        time.sleep(1.0)
+        with urllib.request.urlopen(shop.cluster.metrics_url) as response:
+            scraped = response.read().decode()
+        values = {}
+        for name, value in re.findall(r"^(ray_aisle_\w+)\{.*\} (\S+)$", scraped, re.MULTILINE):
+            values.setdefault(name, []).append(float(value))
+    assert wanted - values.keys() == set()
+    assert sum(values["ray_aisle_answers_total"]) >= len(QUERIES)
+    assert max(values["ray_aisle_request_seconds_count"]) >= len(QUERIES)
+    assert sum(values["ray_aisle_empty_pages_total"]) >= 1
+    assert sum(values["ray_aisle_refused_total"]) >= 1
+    assert 0 < max(values["ray_aisle_snapshot_age_seconds"]) < 3600
+    assert max(values["ray_aisle_rollout_behind"]) == 0
+    judged = sum(values["ray_aisle_judged_products_total"])
+    assert 0 < sum(values["ray_aisle_kept_products_total"]) <= judged
+    lines = [
+        json.loads(line)
+        for path in (shop.cluster.temp_dir / "session_latest/logs").glob("worker-*.err")
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines()
+        if "too-late-1" in line
+    ]
+    assert [(line["reason"], line["deployment"]) for line in lines] == [("deadline", "Gateway")]
+    assert lines[0]["snapshot"]
 
 
 def test_split_answers_exactly_as_fused(shop, answers):
