@@ -194,12 +194,13 @@ def age_s(created_at: str, now_s: Callable[[], float] = time.time) -> float:
 
 
 def _made(name: str, metric: Metric) -> Any:
-    if metric.kind == "histogram":
-        return serve_metrics.Histogram(
-            name, metric.description, boundaries=list(metric.bounds), tag_keys=metric.labels
-        )
-    kinds = {"counter": serve_metrics.Counter, "gauge": serve_metrics.Gauge}
-    return kinds[metric.kind](name, metric.description, tag_keys=metric.labels)
+    kinds: dict[str, Any] = {
+        "counter": serve_metrics.Counter,
+        "gauge": serve_metrics.Gauge,
+        "histogram": serve_metrics.Histogram,
+    }
+    bounds = {"boundaries": list(metric.bounds)} if metric.bounds else {}
+    return kinds[metric.kind](name, metric.description, tag_keys=metric.labels, **bounds)
 
 
 def _beat(reference: weakref.ref[Telemetry]) -> None:

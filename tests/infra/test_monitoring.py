@@ -68,7 +68,7 @@ def test_every_expression_reads_metrics_and_labels_that_telemetry_defines(name):
     # A second way to find the names, so that a node which the walk does not know cannot hide one.
     assert {each.name for each in read} == set(re.findall(rf"\b{PREFIX}\w+", expression))
     for selector in read:
-        metric = EXPORTED[selector.name]
+        metric = EXPORTED[selector.name or ""]
         labels = {matcher.name for matcher in selector.matchers.matchers}
         assert labels <= {*metric.labels, *SERVE_LABELS, "le"}
 
