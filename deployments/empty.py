@@ -14,7 +14,7 @@ from ray.serve import Application
 
 from aisle.config import load
 from aisle.local import local_pipeline
-from aisle.pipeline import Pipeline
+from aisle.pipeline import Pipeline, Trace
 from aisle.schema import SearchRequest, SearchResponse
 from aisle.snapshot import LoadedSnapshot
 from aisle.stages import Deadline
@@ -31,7 +31,11 @@ class ConstantPipeline:
         self._page: SearchResponse | None = None
 
     async def search(
-        self, requests: Sequence[SearchRequest], deadline: Deadline, request_ids: Sequence[str]
+        self,
+        requests: Sequence[SearchRequest],
+        deadline: Deadline,
+        request_ids: Sequence[str],
+        trace: Trace | None = None,
     ) -> list[SearchResponse]:
         """One copy of the page a request; only the ids differ."""
         if self._page is None:
