@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import ValidationError
 from ray.serve.handle import DeploymentHandle
 
-from aisle.config import Settings
+from aisle.config import Settings, read_keys
 from aisle.errors import AisleError, StageError
 from aisle.schema import MAX_K, MAX_QUERY_CHARS, MAX_REACH, SearchRequest, SearchResponse, Sort
 from aisle.stages import Deadline
@@ -44,6 +44,8 @@ class Gateway:
         """Loads the live snapshot; the coordinator is bound here, because Serve starts only what its ingress names."""
         self._settings = settings
         set_up()
+        # The door reads them again; here a mistake in them stops the start and is said.
+        read_keys(settings.admission)
         self._telemetry = Telemetry()
         self._log = RequestLog(logger)
         self._live = live(settings, rewriter, shards, ranker, self._telemetry)

@@ -12,6 +12,7 @@ from ray import serve
 from ray.serve import Application
 
 from aisle.config import Settings, load
+from deployments.admission import admitting
 from deployments.coordinator import GATEWAY, Coordinator
 from deployments.gateway import Gateway, app
 from deployments.live import Live
@@ -65,7 +66,7 @@ def graph(settings: Settings, live: type[Live] = Live) -> Application:
             settings
         )
     gateway = _deployment(
-        serve.ingress(app)(Gateway),
+        serve.ingress(admitting(app, settings.admission, serving.gateway_replicas))(Gateway),
         GATEWAY,
         num_replicas=serving.gateway_replicas,
         max_ongoing_requests=serving.max_ongoing_requests,

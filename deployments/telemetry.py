@@ -74,7 +74,7 @@ METRICS: Mapping[str, Metric] = {
     ),
     "aisle_refused_total": Metric(
         "counter",
-        "searches without an answer, by why: overloaded, deadline, snapshot, failed",
+        "searches without an answer: overloaded, deadline, snapshot, failed; at the door size, key, client, all",
         ("reason",),
     ),
     "aisle_empty_pages_total": Metric("counter", "answers without a hit"),
@@ -174,6 +174,17 @@ class Telemetry:
                 continue
             spent += times.user + times.system
         return spent
+
+
+class Refusals:
+    """Counts what the door refuses, which is made before and apart from the gateway's own Telemetry."""
+
+    def __init__(self) -> None:
+        self._counter = _made("aisle_refused_total", METRICS["aisle_refused_total"])
+
+    def __call__(self, reason: str) -> None:
+        """One request, by its reason: size, key, client or all."""
+        self._counter.inc(1, {"reason": reason})
 
 
 def reason_of(error: BaseException) -> str:

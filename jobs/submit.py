@@ -1,7 +1,7 @@
 """Submits the nightly job to a running cluster, at most one at a time, and sees it through.
 
     python -m jobs.submit --config configs/production.yaml [--date 2026-11-28] [--again] [--address URL]
-        [--no-upload] [--env NAME[=VALUE] ...] [-- --force]
+        [--no-upload] [--driver-cpus N] [--env NAME[=VALUE] ...] [-- --force]
 
 The submission id follows from the environment's name and the date, `reindex-production-2026-11-28`, and a cluster takes
 an id once: a second lock beside the lease in the store, and the place to look in `ray job list`. A night that failed or
@@ -114,6 +114,7 @@ def _submit(
             entrypoint=shlex.join([*words, *arguments.rest]),
             submission_id=submission_id,
             runtime_env=runtime_env,
+            entrypoint_num_cpus=arguments.driver_cpus or None,
             metadata={"after": before} if before else None,
         )
     except RuntimeError as error:
@@ -155,6 +156,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-upload", action="store_true", help="run what the nodes hold")
     parser.add_argument(
         "--env", action="append", default=[], metavar="NAME[=VALUE]", help="for the job; repeatable"
+    )
+    parser.add_argument(
+        "--driver-cpus",
+        type=float,
+        default=0.0,
+        help="CPUs to reserve for the job's driver, which evaluates; with 0 it runs on the head",
     )
     parser.add_argument("rest", nargs="*", metavar="-- ...", help="options of jobs.reindex")
 

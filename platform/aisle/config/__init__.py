@@ -5,6 +5,7 @@ One complete file per environment, read once at the entry point with `load()` an
 unknown key fails, and the message names the file, the key, the value and what is allowed.
 """
 
+from aisle.config.admission import AdmissionConfig, read_keys
 from aisle.config.evaluation import EvaluationConfig, JudgmentsConfig, QueriesConfig
 from aisle.config.load import load
 from aisle.config.nightly import GateConfig, NightlyConfig
@@ -26,6 +27,7 @@ from aisle.config.sections import (
 from aisle.config.settings import Settings
 
 __all__ = [
+    "AdmissionConfig",
     "CatalogConfig",
     "DenseConfig",
     "EncoderConfig",
@@ -46,4 +48,5 @@ __all__ = [
     "Settings",
     "SourceConfig",
     "load",
+    "read_keys",
 ]

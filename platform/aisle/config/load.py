@@ -147,6 +147,12 @@ def _with_absolute_paths(settings: Settings) -> Settings:
         "serving": settings.serving.model_copy(
             update={"cache_dir": _absolute(settings.serving.cache_dir)}
         ),
+        "admission": settings.admission.model_copy(
+            update={
+                "keys_file": settings.admission.keys_file
+                and _absolute(settings.admission.keys_file)
+            }
+        ),
         "evaluation": settings.evaluation.model_copy(
             update={"judgments": _absolute_judgments(settings.evaluation.judgments)}
         ),

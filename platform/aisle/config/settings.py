@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
+from aisle.config.admission import AdmissionConfig
 from aisle.config.evaluation import EvaluationConfig
 from aisle.config.nightly import GateConfig, NightlyConfig
 from aisle.config.sections import (
@@ -53,6 +54,7 @@ class Settings(Section):
     gate: GateConfig = GateConfig()
     nightly: NightlyConfig = NightlyConfig()
     serving: ServingConfig = ServingConfig()
+    admission: AdmissionConfig = AdmissionConfig()
     ray: RayConfig = RayConfig()
 
     @model_validator(mode="after")
