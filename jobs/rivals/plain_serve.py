@@ -19,11 +19,12 @@ from ray.serve.handle import DeploymentHandle
 from aisle.config import Settings, load
 from aisle.index.filters import Filters
 from aisle.page import build_response
-from aisle.pipeline import Ranked
+from aisle.ranked import Ranked
 from aisle.retrieve.candidates import Candidates
 from aisle.retrieve.local import search_shards
 from aisle.retrieve.merge import fuse, merge
 from aisle.retrieve.query import RetrievalQuery, analyse
+from aisle.rewrite.choose import Choice
 from aisle.schema import SearchRequest, SearchResponse
 from aisle.snapshot import Library, LoadedSnapshot, Parts
 from aisle.stages import Rewrite
@@ -147,10 +148,8 @@ class Front:
             threshold,
             complete=False,
         )
-        said = Rewrite.unchanged(body.query)
-        page = await asyncio.to_thread(
-            build_response, self._snapshot, body, ranked, (said, said), ""
-        )
+        choice = Choice.typed(body.query, "as it was typed")
+        page = await asyncio.to_thread(build_response, self._snapshot, body, ranked, choice, "")
         return Response(_RESPONSE.dump_json(page), media_type="application/json")
 
     @app.get("/readyz")

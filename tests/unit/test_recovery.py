@@ -159,12 +159,12 @@ async def test_recovery_can_be_switched_off_and_an_honest_empty_page_stays_empty
     snapshot: LoadedSnapshot, settings: Settings
 ) -> None:
     query = queries(10)[5]
-    for change, fields in (({"recover_below": 0}, {}), ({}, {"rewrite": "off"})):
+    for change, rewrite in (({"recover_below": 0}, "auto"), ({}, "off")):
         judge = Judge(after=1)
         sides = {"dense_depth": 20, "lexical_depth": 20, **change}
         config = settings.retrieval.model_copy(update=sides)
         pipeline = compose(snapshot, settings, scorer=judge, config=config)
-        answer = await ask(pipeline, query, **fields)
+        answer = await ask(pipeline, query, rewrite=rewrite)
         assert (len(judge.batches), answer.hits, answer.recovery) == (1, [], None)
     strict = Judge(after=99)
     config = settings.retrieval.model_copy(update={"dense_depth": 20, "lexical_depth": 20})

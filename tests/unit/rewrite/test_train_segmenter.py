@@ -46,7 +46,7 @@ def test_a_toy_language_is_learnt_and_served_as_trained(make_model: Any, tmp_pat
     from aisle.rewrite.training.segmenter import SegmenterPlan, train_segmenter
     from aisle.rewrite.training.segmenter_folder import save_segmenter
 
-    epochs = []
+    epochs: list[Any] = []
     plan = SegmenterPlan(epochs=8, batch=16, rate=3e-3, head_rate=1e-2, warm_up_steps=5)
     model, tokenizer, tags, kept = train_segmenter(
         plan, make_model(None), toy(400, 1), epochs.append
