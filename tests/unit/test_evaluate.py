@@ -86,7 +86,7 @@ def test_a_report_pins_its_set_and_has_every_stage_and_segment(
     (brief,) = line["sets"]
     assert [each["system"] for each in brief["systems"]] == [
         *("lexical", "dense", "hybrid"),
-        *("+ ranker", "+ filter"),
+        *("+ rewrite", "+ ranker", "+ filter"),
     ]
     pins = brief["query_set"]
     assert (pins["split"], pins["depth"], pins["graded_by"]) == ("test", 50, "people")
