@@ -62,14 +62,16 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return published(folder, evaluation=evaluation)
 
 
+@contextlib.contextmanager
+def nothing(_: Any) -> Iterator[None]:
+    """In place of a cluster."""
+    yield
+
+
 @pytest.fixture(autouse=True)
 def _no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    @contextlib.contextmanager
-    def here(_: Any) -> Iterator[None]:
-        yield
-
     monkeypatch.setattr(jobs.search_tables, "map_table", serial_table)
-    monkeypatch.setattr(jobs.evaluate, "cluster", here)
+    monkeypatch.setattr(jobs.evaluate, "cluster", nothing)
 
 
 def evaluate(settings: list[Settings], **options: str) -> dict[str, Any]:

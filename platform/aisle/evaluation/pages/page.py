@@ -141,7 +141,9 @@ def _cell(system: Report, name: str, best: float | None) -> Node:
 
 def _gain(gain: Sequence[float], name: str) -> Node:
     mean, low, high = gain
-    sure = low > 0 or high < 0
+    if mean == low == high == 0:
+        return node("small", "no change")
+    sure = low < high and (low > 0 or high < 0)  # an interval over one query is no interval
     better = (mean > 0) != (name in _LOWER_IS_BETTER)
     text = f"{mean:+.3f} ({low:+.3f} to {high:+.3f})".replace("-", "\u2212")
     return node("small", text, class_=("up" if better else "down") if sure else None)
@@ -207,6 +209,7 @@ def _segments(segments: Mapping[str, Report]) -> list[Node]:
                 *(_cell(each, measure, None) for measure in _SEGMENT_MEASURES),
             )
             for each in segment["systems"]
+            if segment["queries"]
         ]
     head = ["", "queries", *(_NAMES.get(name, name) for name in _SEGMENT_MEASURES)]
     table = _table(head, rows)

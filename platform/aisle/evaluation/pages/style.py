@@ -15,7 +15,7 @@ p { margin: 4px 0 12px; max-width: 82ch; } .soft, small { color: var(--soft); } 
 nav a { margin-right: 14px; } a { color: var(--mark); }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { padding: 6px 12px; text-align: right; vertical-align: top; border-bottom: 1px solid var(--line);
+th, td { padding: 6px 10px; text-align: right; vertical-align: top; border-bottom: 1px solid var(--line);
   white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 thead th { font-weight: 600; font-size: 13px; color: var(--soft); border-bottom: 1.5px solid var(--ink); }
