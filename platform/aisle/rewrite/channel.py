@@ -1,9 +1,9 @@
 """What a typing error costs: weighted edits between a typed word and the word meant.
 
 A slip is not as likely as any other: letters are swapped, doubled or left out of a pair, vowels are confused, a
-neighbouring key is hit; the first letter is nearly always right. The weights are rounded from counting which edits
-lead from unknown words of Home Depot's training queries to words of its titles. The plain count of edits is
-rapidfuzz's optimal string alignment distance, which selects; this weighs the few that are left.
+neighbouring key is hit; the first letter is nearly always right. The weights are chosen by hand, not counted; what
+they give as they are is in jobs/LOG.md (2026-11-28). The plain count of edits is rapidfuzz's optimal string alignment
+distance, which selects; this weighs the few that are left.
 """
 
 from __future__ import annotations

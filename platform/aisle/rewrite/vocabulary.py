@@ -3,7 +3,8 @@
 The index knows stems; a repaired query needs words that a person and an encoder can read. So the vocabulary is made
 once, when a snapshot is loaded, from the titles and brands that the process holds anyway. Past `MAX_TITLES` rows it
 reads an even sample: which word is meant is a matter of proportions. Memory: about 4 bytes for each word of each title
-read and 12 for each distinct pair of neighbours; 54,667 titles take 9 MB and 1.5 s.
+read and 12 for each distinct pair of neighbours; 54,667 titles took 7 MB, 44 MB while
+it was made, and .7 s of CPU (2026-11-28, one core).
 """
 
 from __future__ import annotations
