@@ -1,7 +1,8 @@
 """The gateway's HTTP side in this process: its routes and layers behind a real server, over a small published shop.
 
 Serve's replica, which would hand the routes their gateway, is stood in for; what HAProxy and the replica add is
-tests/cluster's. One server and one event loop serve a module, because a batch queue belongs to the loop it began on.
+tests/cluster's. One server and one event loop serve a module: Serve keeps one batch queue for a decorated function in a
+process, and it belongs to the loop that it began on.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from ray import serve
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from aisle.config import Settings
+from aisle.schema import SearchResponse
 from deployments.gateway import Gateway, app
+from deployments.live import Asked, Live
 from tests import shop
 
 
@@ -51,15 +54,24 @@ def served() -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def shop_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    return shop.published(tmp_path_factory.mktemp("door"), 200)
+    patient = {"default_timeout_ms": 60_000, "max_timeout_ms": 60_000}  # whatever runs beside it
+    return shop.published(tmp_path_factory.mktemp("door"), 200, serving=patient)
 
 
 @pytest.fixture(scope="module")
 def routes(shop_settings: Settings) -> Iterator[FastAPI]:
     """The routes bound to a live gateway, as Serve binds them."""
     serve.ingress(app)(Gateway)
+
+    class OwnQueue(Live):
+        """Decorated anew, so that no other test's loop is met in the queue."""
+
+        @serve.batch(max_batch_size=8, batch_wait_timeout_s=0.0)
+        async def _answer_one(self, asked: list[Asked]) -> list[SearchResponse]:
+            return await self._search(asked)
+
     context = SimpleNamespace(
-        servable_object=Gateway(shop_settings),
+        servable_object=Gateway(shop_settings, live=OwnQueue),
         _deployment_config=SimpleNamespace(max_ongoing_requests=64),
     )
     with pytest.MonkeyPatch.context() as patch:
