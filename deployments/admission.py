@@ -169,7 +169,7 @@ class Door:
     ) -> Response:
         self._refusals(reason)
         self._log(logging.INFO, "refused at the door", reason=reason, status=status)
-        return problem(status, title, detail, **headers)
+        return problem(status, title, detail, None, **headers)
 
 
 def _replayed(first: Message, receive: Receive) -> Receive:
