@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -139,6 +140,8 @@ def _wait_for(url: str, timeout_s: float) -> None:
                 if response.status == 200:
                     return
         except OSError as error:
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()  # it is the response, connection and all
             if time.monotonic() > deadline:
                 raise JobFailed(f"{url}: not ready after {timeout_s:.0f} s: {error}") from error
         time.sleep(0.25)

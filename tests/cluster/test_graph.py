@@ -281,6 +281,7 @@ def test_prometheus_finds_every_metric_with_a_value_and_the_log_names_the_reques
     )
     with pytest.raises(urllib.error.HTTPError) as caught:
         urllib.request.urlopen(refused)
+    caught.value.close()
     assert caught.value.code == 503
     # Nothing here leaves a stage out; how that is counted is tests/serve/test_telemetry.py's.
     wanted = {
