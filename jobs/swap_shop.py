@@ -82,6 +82,7 @@ def open_shop(
         f"catalog.source.url={folder / 'products.parquet'}",
         "evaluation.judgments=null",
         "encoder.runtime=hashing",
+        "ray.part_fraction=0.1",  # hundreds of parts of a few rows each would take minutes over S3
         "rewriter.mode=off",
         "ranker.model=fused",
         "relevance.model=cosine",

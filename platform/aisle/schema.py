@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from aisle.errors import RequestError
-from aisle.index.filters import Filters
+from aisle.index.filters import FILTERS_SCHEMA, Filters
 
 MAX_QUERY_CHARS = 512
 MAX_K = 1000
@@ -45,7 +45,9 @@ class SearchRequest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     query: Annotated[
-        str, Field(min_length=1, max_length=MAX_QUERY_CHARS), AfterValidator(_has_words)
+        str,
+        Field(min_length=1, max_length=MAX_QUERY_CHARS, json_schema_extra={"pattern": r"\S"}),
+        AfterValidator(_has_words),
     ]
     """What the shopper typed."""
     k: int = Field(24, ge=1, le=MAX_K)
@@ -54,7 +56,8 @@ class SearchRequest(BaseModel):
     """Hits skipped; offset + k is at most 10,000."""
     filters: dict[str, Any] = Field(
         default_factory=dict,
-        json_schema_extra={
+        json_schema_extra=FILTERS_SCHEMA
+        | {
             "example": {
                 "brand": ["HP"],
                 "price": {"gte": 10, "lt": 50},
@@ -64,7 +67,14 @@ class SearchRequest(BaseModel):
         },
     )
     """Conditions: values of one field are alternatives, fields are conjunctive, a category matches its subtree."""
-    facets: tuple[Annotated[str, AfterValidator(_facet)], ...] = Field((), max_length=20)
+    facets: tuple[
+        Annotated[
+            str,
+            Field(json_schema_extra={"pattern": f"^({_FACET.pattern})$"}),
+            AfterValidator(_facet),
+        ],
+        ...,
+    ] = Field((), max_length=20)
     """Fields to count over all kept hits."""
     sort: Sort = "relevance"
     """Order of the kept hits."""

@@ -28,6 +28,36 @@ _MAX_VALUES = 1000
 _MAX_SHOWN_CHARS = 80
 _HUGE = 1e300
 
+_TEXTS = {
+    "anyOf": [
+        {"type": "string", "minLength": 1},
+        {
+            "type": "array",
+            "items": {"type": "string", "minLength": 1},
+            "minItems": 1,
+            "maxItems": _MAX_VALUES,
+        },
+    ]
+}
+FILTERS_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "brand": _TEXTS,
+        "category": _TEXTS,
+        "available": {"type": "boolean"},
+        "price": {
+            "type": "object",
+            "properties": {key: {"type": "number"} for key in _RANGE_KEYS},
+            "additionalProperties": False,
+            "minProperties": 1,
+            "not": {"anyOf": [{"required": ["gt", "gte"]}, {"required": ["lt", "lte"]}]},
+        },
+    },
+    "patternProperties": {"^attributes\\..": _TEXTS},
+    "additionalProperties": False,
+}
+"""What `Filters.parse` takes, as a JSON Schema."""
+
 
 @dataclass(frozen=True, slots=True)
 class PriceRange:
