@@ -285,6 +285,13 @@ class ServingConfig(Section):
     """Snapshots kept loaded: the live one and its predecessor."""
     poll_interval_s: float = Field(5.0, gt=0)
     """How often CURRENT is read."""
+    remembered_vectors: int = Field(10_000, ge=0)
+    """Query vectors that a gateway keeps of each resident snapshot; 0 keeps none."""
+    remembered_answers: int = Field(0, ge=0)
+    """Whole answers that a gateway keeps, of all resident snapshots; 0 keeps none.
+
+    A page of 24 hits takes 15 to 25 KB. Degraded answers are not kept.
+    """
     gateway_replicas: int = Field(1, ge=1)
     """Gateways; in `fused` each holds the whole snapshot."""
     shard_groups: int = Field(1, ge=1)
