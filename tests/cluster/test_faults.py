@@ -226,7 +226,7 @@ def test_ten_times_too_much_is_refused_clearly_and_is_over_when_it_ends(graph, s
 
 def test_a_live_snapshot_deleted_by_hand_is_answered_from_the_copy_and_reported(graph, say):
     """Last of this file: the shop's store has lost a snapshot after it."""
-    live = rollout(graph.url)["active"]
+    live = str(rollout(graph.url)["active"])
     filesystem, root = graph.publisher.store.locate()
 
     def delete() -> str:

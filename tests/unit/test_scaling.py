@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,11 +16,11 @@ from jobs.scaling import Fixed, Service, simulate, traffic
 GOAL = Goal(ongoing_per_replica=4.0, latency_ms=200.0, startup_s=10.0, hold_s=60.0)
 
 
-def over(moments: list[tuple[float, float]], replicas: int = 2, goal: Goal = GOAL) -> list[int]:
+def over(moments: Sequence[tuple[float, float]]) -> list[int]:
     """What is wanted at each (time, ongoing)."""
     past, wanted = Past(), []
     for now_s, ongoing in moments:
-        count, past = decide(Seen(now_s, replicas, ongoing), goal, past)
+        count, past = decide(Seen(now_s, 2, ongoing), GOAL, past)
         wanted.append(count)
     return wanted
 
