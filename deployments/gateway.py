@@ -16,6 +16,7 @@ from ray.serve.handle import DeploymentHandle
 
 from aisle.config import Settings, read_keys
 from aisle.errors import AisleError, StageError
+from aisle.scaling import LATENCY, Recent
 from aisle.schema import MAX_K, MAX_QUERY_CHARS, MAX_REACH, SearchRequest, SearchResponse, Sort
 from aisle.stages import Deadline
 from deployments.http import invalid_fields, json_response, make_app, problem, request_id
@@ -51,6 +52,7 @@ class Gateway:
         self._live = live(settings, rewriter, shards, ranker, self._telemetry)
         self._coordinator = coordinator
         self._ongoing = 0
+        self._recent = Recent()
         self._telemetry.watch("aisle_ongoing_requests", lambda: float(self._ongoing))
         self._telemetry.watch(
             "aisle_snapshot_age_seconds", lambda: age_s(self._live.snapshot.manifest.created_at)
@@ -70,6 +72,10 @@ class Gateway:
         """The snapshot that this replica answers from."""
         return self._live.snapshot.snapshot_id
 
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """What `aisle.scaling` decides by, beside what Serve counts itself; Serve asks under this name."""
+        return {LATENCY: self._recent.p95_ms(time.perf_counter())}
+
     async def _search(self, request: Request, body: SearchRequest) -> Response:
         identity, started = request_id(request), time.perf_counter()
         self._ongoing += 1
@@ -88,7 +94,9 @@ class Gateway:
             raise
         finally:
             self._ongoing -= 1
-        self._telemetry.answered(time.perf_counter() - started, len(response.hits))
+        took_s = time.perf_counter() - started
+        self._recent.add(started, took_s)
+        self._telemetry.answered(took_s, len(response.hits))
         describe(
             request_id=identity,
             snapshot=response.snapshot,

@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict
 from ray import serve
 from ray.serve import Application
 
-from aisle.config import Settings, load
+from aisle.config import ScalingConfig, Settings, load
+from aisle.scaling import Goal
 from deployments.admission import admitting
 from deployments.coordinator import GATEWAY, Coordinator
 from deployments.gateway import Gateway, app
@@ -39,7 +40,7 @@ def build(args: BuildArgs) -> Application:
 
 def graph(settings: Settings, live: type[Live] = Live) -> Application:
     """Wires the graph of one environment; `live` is what the gateways answer with."""
-    serving = settings.serving
+    serving, scaling = settings.serving, settings.serving.scaling
     rewriter = None
     if settings.rewriter.mode != "off":
         rewriter = _deployment(
@@ -57,24 +58,51 @@ def graph(settings: Settings, live: type[Live] = Live) -> Application:
             update={"serving": serving.model_copy(update={"shard_groups": groups})}
         )
         shards = [
-            _deployment(ShardGroup, f"Shards{group}", num_replicas=serving.shard_replicas).bind(
-                settings, group
-            )
+            _deployment(
+                ShardGroup,
+                f"Shards{group}",
+                **replicas(scaling, serving.shard_replicas, scaling.max_shard_replicas),
+            ).bind(settings, group)
             for group in range(groups)
         ]
-        ranker = _deployment(RankerStage, "Ranker", num_replicas=serving.ranker_replicas).bind(
-            settings
-        )
+        ranker = _deployment(
+            RankerStage,
+            "Ranker",
+            **replicas(scaling, serving.ranker_replicas, scaling.max_ranker_replicas),
+        ).bind(settings)
     gateway = _deployment(
         serve.ingress(admitting(app, settings.admission, serving.gateway_replicas))(Gateway),
         GATEWAY,
-        num_replicas=serving.gateway_replicas,
+        **replicas(scaling, serving.gateway_replicas, scaling.max_gateway_replicas),
         max_ongoing_requests=serving.max_ongoing_requests,
         max_queued_requests=serving.max_queued_requests,
     )
     coordinator = _deployment(Coordinator, "Coordinator").bind(settings, shards, ranker, rewriter)
     bound: Application = gateway.bind(settings, rewriter, shards, ranker, coordinator, live)
     return bound
+
+
+def replicas(scaling: ScalingConfig, least: int, most: int | None) -> dict[str, Any]:
+    """A deployment's options for `least` replicas, or for as many up to `most` as `aisle.scaling` decides.
+
+    Serve's own delays are zero and its factors one: the policy waits itself, longer for less than for more.
+    """
+    if most is None:
+        return {"num_replicas": least}
+    goal = {key: getattr(scaling, key) for key in Goal.__dataclass_fields__}
+    return {
+        "autoscaling_config": {
+            "min_replicas": least,
+            "initial_replicas": least,
+            "max_replicas": most,
+            "target_ongoing_requests": scaling.ongoing_per_replica,
+            "look_back_period_s": scaling.look_back_s,
+            "upscale_delay_s": 0.0,
+            "downscale_delay_s": 0.0,
+            "aggregation_function": "mean",
+            "policy": {"policy_function": "aisle.scaling:OnDemand", "policy_kwargs": goal},
+        }
+    }
 
 
 def _deployment(cls: type, name: str, **options: Any) -> Any:

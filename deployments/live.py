@@ -25,6 +25,7 @@ from aisle.pipeline import Pipeline, Trace
 from aisle.schema import SearchRequest, SearchResponse
 from aisle.snapshot import LoadedSnapshot, Parts
 from aisle.stages import Deadline, Rewrite, Rewriter
+from deployments.answers import Answers
 from deployments.remote import RemoteRetriever, RemoteRewriter, RemoteScorer
 from deployments.residents import Residents
 from deployments.telemetry import Telemetry
@@ -60,6 +61,7 @@ class Live:
         self.residents = Residents(settings, parts)
         self._rewriter, self._shards, self._ranker = rewriter, shards, ranker
         self._worker = Worker() if ranker is None else None
+        self._answers = Answers(settings.serving.remembered_answers)
         self._pipeline = self._compose(self.residents.load(self.residents.current_id()))
         # One batch at a time where all is computed here: the next one grows meanwhile.
         waits = rewriter is not None or ranker is not None
@@ -87,7 +89,14 @@ class Live:
         serving = self._settings.serving
         timeout_ms = min(request.timeout_ms or serving.default_timeout_ms, serving.max_timeout_ms)
         deadline = Deadline.after(timeout_ms / 1000)
-        return await self._answer((request, deadline, identity))
+        known = self._answers.get(self.snapshot.snapshot_id, request, identity)
+        if known is not None:
+            self._telemetry.answered_from_memory()
+            self._count_memories()
+            return known
+        answer = await self._answer((request, deadline, identity))
+        self._answers.put(request, answer)
+        return answer
 
     @serve.batch(max_batch_size=8, batch_wait_timeout_s=0.0)
     async def _answer_one(self, asked: list[Asked]) -> list[SearchResponse]:
@@ -108,7 +117,15 @@ class Live:
         )
         responses = await (search if self._worker is None else self._worker.run(search))
         self._telemetry.batch(len(asked), trace)
+        self._count_memories()
         return responses
+
+    def _count_memories(self) -> None:
+        answers, vectors = self._answers.cache, self.snapshot.remembered
+        self._telemetry.looked_up("answers", answers.hits, answers.misses)
+        if vectors is not None:
+            held = self.snapshot.snapshot_id
+            self._telemetry.looked_up("vectors", vectors.hits, vectors.misses, held)
 
     def _compose(self, snapshot: LoadedSnapshot) -> Pipeline:
         settings = self._settings

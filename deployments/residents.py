@@ -73,6 +73,7 @@ class Residents(Mapping[str, LoadedSnapshot]):
                         self._shards,
                         self._opened,
                     )
+                    loaded = loaded.remembering(self._settings.serving.remembered_vectors)
                     loaded.warm_up()
                 took_s = time.monotonic() - started
                 logger.info("loaded snapshot %s in %.2f s", snapshot_id, took_s)

@@ -135,6 +135,10 @@ class Telemetry:
         if trace.kept:
             self._metrics["aisle_kept_products_total"].inc(trace.kept)
 
+    def answered_from_memory(self) -> None:
+        """One search whose answer was kept: no stage ran."""
+        self._metrics["aisle_answers_total"].inc()
+
     def stage_batch(self, queries: int, timings_ms: Mapping[str, float]) -> None:
         """One batch in a stage's own replica."""
         self._metrics["aisle_batch_queries"].observe(queries)

@@ -214,6 +214,9 @@ def _server_env(
         # A gateway that dies leaves its requests without a byte of answer; a search may be asked again, so another
         # gateway is. Ray's default tries again only where no connection was made.
         "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
+        # How soon a burst can be answered with replicas: by default what is inside them is reported every 10 s.
+        "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "2",
+        "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "2",
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(ports["fallback-http"]),
         "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(ports["fallback-grpc"]),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(ports["haproxy-stats"]),

@@ -38,8 +38,15 @@ ROOT = Path(__file__).resolve().parent.parent
 EMPTY = "deployments.empty:build"
 PLAIN = "jobs.rivals.plain_serve:build"
 START_LIMIT_S = 300.0
-FUSED = ("serving.topology=fused", "serving.gateway_replicas=2", "rewriter.mode=off")
-SPLIT = ("serving.topology=split", "serving.gateway_replicas=2", "rewriter.mode=off")
+ALIKE = (
+    "serving.gateway_replicas=2",
+    "rewriter.mode=off",
+    # Queries repeat here, and nobody else remembers: what is compared is searching.
+    "serving.remembered_vectors=0",
+    "serving.remembered_answers=0",
+)
+FUSED = ("serving.topology=fused", *ALIKE)
+SPLIT = ("serving.topology=split", *ALIKE)
 LEFT_OUT = ("ours_split", "plain_serve")
 """Not loaded in open loop: what the question is about is the service as it would run on one node."""
 

@@ -84,6 +84,7 @@ def open_shop(
         "encoder.runtime=hashing",
         "ray.part_fraction=0.1",  # hundreds of parts of a few rows each would take minutes over S3
         "rewriter.mode=off",
+        "serving.remembered_answers=0",  # each answer has to be computed
         "ranker.model=fused",
         "relevance.model=cosine",
     )
@@ -123,6 +124,7 @@ def open_real_shop(
         "catalog.columns.price=price",
         "evaluation.judgments=null",
         "rewriter.mode=off",
+        "serving.remembered_answers=0",  # each answer has to be computed
     )
     judged = open_judgments(evaluation)
     texts = sorted(judged.texts)

@@ -74,20 +74,24 @@ def shop_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return shop.published(tmp_path_factory.mktemp("door"), 200, serving=patient)
 
 
+def own_queue() -> type[Live]:
+    """A fused `Live` decorated anew, so that no other test's loop is met in its queue."""
+
+    class OwnQueue(Live):
+        @serve.batch(max_batch_size=8, batch_wait_timeout_s=0.0)
+        async def _answer_one(self, asked: list[Asked]) -> list[SearchResponse]:
+            return await self._search(asked)
+
+    return OwnQueue
+
+
 @pytest.fixture(scope="module")
 def routes(shop_settings: Settings) -> Iterator[FastAPI]:
     """The routes bound to a live gateway, as Serve binds them."""
     serve.ingress(app)(Gateway)
 
-    class OwnQueue(Live):
-        """Decorated anew, so that no other test's loop is met in the queue."""
-
-        @serve.batch(max_batch_size=8, batch_wait_timeout_s=0.0)
-        async def _answer_one(self, asked: list[Asked]) -> list[SearchResponse]:
-            return await self._search(asked)
-
     context = SimpleNamespace(
-        servable_object=Gateway(shop_settings, live=OwnQueue),
+        servable_object=Gateway(shop_settings, live=own_queue()),
         _deployment_config=SimpleNamespace(max_ongoing_requests=64),
     )
     with pytest.MonkeyPatch.context() as patch:

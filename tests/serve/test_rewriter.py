@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from aisle.cache import Cache
 from aisle.config import Settings
 from aisle.errors import ModelError, StageError
-from aisle.rewrite.cache import RewriteCache
 from aisle.stages import Deadline, Rewrite
 from deployments import rewriter
 from deployments.rewriter import RewriterStage
@@ -23,7 +23,7 @@ class Engine:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.dead, self.closed = folder, False, False
-        self.cache = RewriteCache(0)
+        self.cache = Cache[str, Rewrite](0)
 
     async def rewrite(self, queries: list[str], _: Deadline) -> list[Rewrite]:
         return [Rewrite.unchanged(query) for query in queries]

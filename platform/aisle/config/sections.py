@@ -270,6 +270,32 @@ class RelevanceConfig(Section):
     """Training: instead, the lowest threshold at which this share of what is kept is relevant."""
 
 
+class ScalingConfig(Section):
+    """When a deployment with room to grow gets more replicas; see platform/aisle/scaling.py.
+
+    A deployment whose most is null keeps the replicas that `serving` names; those are its least where it may grow.
+    """
+
+    max_gateway_replicas: int | None = Field(None, ge=1)
+    max_shard_replicas: int | None = Field(None, ge=1)
+    max_ranker_replicas: int | None = Field(None, ge=1)
+    ongoing_per_replica: float = Field(1.0, gt=0)
+    """Requests inside one replica, waiting ones included, on the mean.
+
+    A replica on CPU works on one batch at a time, so this is how busy it is: at 1 it idles a third of the time, which
+    is what meets a burst until others have started. From 2 on replicas would come only once a queue stands.
+    """
+    latency_ms: float = Field(250.0, gt=0)
+    """Objective for the 95th percentile of a replica's answers."""
+    startup_s: float = Field(20.0, gt=0)
+    """From a decision to a new replica's first answer: a process, its imports and the snapshot."""
+    hold_s: float = Field(600.0, ge=0)
+    """How long a peak keeps the replicas that it needed."""
+    look_back_s: float = Field(15.0, gt=0)
+    """Demand is the mean of so long. Longer than its interval between reports, which is 10 s and set on every node
+    by RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S and RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S."""
+
+
 class ServingConfig(Section):
     """The Serve application."""
 
@@ -285,6 +311,13 @@ class ServingConfig(Section):
     """Snapshots kept loaded: the live one and its predecessor."""
     poll_interval_s: float = Field(5.0, gt=0)
     """How often CURRENT is read."""
+    remembered_vectors: int = Field(10_000, ge=0)
+    """Query vectors that a gateway keeps of each resident snapshot; 0 keeps none."""
+    remembered_answers: int = Field(0, ge=0)
+    """Whole answers that a gateway keeps, of all resident snapshots; 0 keeps none.
+
+    A page of 24 hits takes 15 to 25 KB. Degraded answers are not kept.
+    """
     gateway_replicas: int = Field(1, ge=1)
     """Gateways; in `fused` each holds the whole snapshot."""
     shard_groups: int = Field(1, ge=1)
@@ -307,6 +340,22 @@ class ServingConfig(Section):
     """Deadline of a request that names none."""
     max_timeout_ms: float = Field(5000, gt=0)
     """Longest deadline a request may ask for."""
+    scaling: ScalingConfig = ScalingConfig()
+    """Autoscaling; off until a most is named."""
+
+    @model_validator(mode="after")
+    def _most_is_not_less(self) -> ServingConfig:
+        for part in ("gateway", "shard", "ranker"):
+            least, most = (
+                getattr(self, f"{part}_replicas"),
+                getattr(self.scaling, f"max_{part}_replicas"),
+            )
+            if most is not None and most < least:
+                raise ValueError(
+                    f"scaling.max_{part}_replicas is {most}, {part}_replicas {least}; the most must not be less, or "
+                    "null to keep to the least"
+                )
+        return self
 
 
 class RayConfig(Section):

@@ -1,6 +1,5 @@
 """Query rewriting: spelling repair, expansions and typed segments by a language model, within a deadline."""
 
-from aisle.rewrite.cache import RewriteCache
 from aisle.rewrite.engine import VllmRewriter
 from aisle.rewrite.model import BUILTIN_REWRITER, fingerprint_model, resolve_model
 from aisle.rewrite.parse import Fault, Parsed, parse
@@ -10,7 +9,6 @@ __all__ = [
     "BUILTIN_REWRITER",
     "Fault",
     "Parsed",
-    "RewriteCache",
     "VllmRewriter",
     "answer_schema",
     "fingerprint_model",

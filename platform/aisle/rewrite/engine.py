@@ -20,8 +20,8 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, TypeVar
 
+from aisle.cache import Cache
 from aisle.errors import DeadlineExceeded, ModelError, StageError
-from aisle.rewrite.cache import RewriteCache
 from aisle.rewrite.model import fingerprint_model, resolve_model
 from aisle.rewrite.parse import parse
 from aisle.rewrite.prompt import answer_schema, choose_style, is_too_long, normalise
@@ -82,7 +82,7 @@ class VllmRewriter:
         folder = resolve_model(model_dir)
         vllm = import_vllm()
         self.fingerprint = fingerprint_model(folder)
-        self.cache = RewriteCache(cache_entries, self.fingerprint)
+        self.cache = Cache[str, Rewrite](cache_entries)
         self.counts: Counter[str] = Counter()
         self._request_numbers = itertools.count()
         self._prompt_limit_tokens = max_model_len - max_tokens

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Flag, auto
 from pathlib import Path
 from typing import TypeVar
 
 import faiss
 import numpy as np
+from numpy.typing import NDArray
 
+from aisle.cache import Cache
 from aisle.config import Settings
-from aisle.embed import open_encoder
+from aisle.embed import RememberedQueries, open_encoder
 from aisle.embed.spec import TOKENIZER_FILE
 from aisle.errors import ModelError, SnapshotError
 from aisle.index.filters import Filters
@@ -182,6 +184,17 @@ class LoadedSnapshot:
             else None,
             spelling=_open_spelling(settings, statistics, documents, analyzer, models["encoder"]),
         )
+
+    def remembering(self, queries: int) -> LoadedSnapshot:
+        """The same snapshot, keeping the vectors of the last so many queries; 0 or no encoder changes nothing."""
+        if queries == 0 or self._encoder is None:
+            return self
+        return replace(self, _encoder=RememberedQueries(self._encoder, queries))
+
+    @property
+    def remembered(self) -> Cache[str, NDArray[np.float32]] | None:
+        """The vectors that `remembering` keeps; none where it keeps none."""
+        return self._encoder.cache if isinstance(self._encoder, RememberedQueries) else None
 
     def warm_up(self) -> None:
         """Runs every loaded part once, so that no request pays for compilation and first touches."""

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from aisle.rewrite import RewriteCache
+from aisle.cache import Cache
 from aisle.stages import Rewrite
 
 
 def test_counts_hits_and_misses() -> None:
-    cache = RewriteCache(2)
+    cache = Cache[str, Rewrite](2)
     kept = Rewrite("cabel", "cable")
 
     assert cache.get("cabel") is None
@@ -18,7 +18,7 @@ def test_counts_hits_and_misses() -> None:
 
 
 def test_the_least_recently_used_entry_goes_first() -> None:
-    cache = RewriteCache(2)
+    cache = Cache[str, Rewrite](2)
     for query in ("a", "b"):
         cache.put(query, Rewrite.unchanged(query))
     cache.get("a")
@@ -31,7 +31,7 @@ def test_the_least_recently_used_entry_goes_first() -> None:
 
 
 def test_an_entry_put_again_is_replaced_and_becomes_recent() -> None:
-    cache = RewriteCache(2)
+    cache = Cache[str, Rewrite](2)
     cache.put("a", Rewrite.unchanged("a"))
     cache.put("b", Rewrite.unchanged("b"))
     cache.put("a", Rewrite("a", "aa"))
@@ -43,7 +43,7 @@ def test_an_entry_put_again_is_replaced_and_becomes_recent() -> None:
 
 
 def test_no_entries_means_no_cache() -> None:
-    cache = RewriteCache(0)
+    cache = Cache[str, Rewrite](0)
     cache.put("a", Rewrite.unchanged("a"))
 
     assert cache.get("a") is None
@@ -52,4 +52,4 @@ def test_no_entries_means_no_cache() -> None:
 
 def test_a_negative_size_is_refused() -> None:
     with pytest.raises(ValueError, match="-1 entries"):
-        RewriteCache(-1)
+        Cache[str, Rewrite](-1)
