@@ -24,16 +24,16 @@ def test_a_gateway_is_added_under_load_and_removed_after_it_without_a_failed_req
         "serving.topology=fused",
         "serving.gateway_replicas=1",
         "serving.scaling.max_gateway_replicas=2",
-        "serving.scaling.ongoing_per_replica=0.05",  # that 20 requests/s of a few milliseconds are too much for one
+        "serving.scaling.ongoing_per_replica=0.01",  # that 50 requests/s of a few milliseconds are too much for one
         "serving.scaling.startup_s=1",
-        "serving.scaling.hold_s=5",
+        "serving.scaling.hold_s=10",
         "serving.scaling.look_back_s=5",
     ]
     url = deploy(cluster, CONFIG, [*shop.overrides, *scaling])
     assert len(replicas(cluster, "Gateway")) == 1
 
     async def loaded() -> tuple[OpenLoop, float]:
-        async with OpenLoop(url, shop.bodies, 20.0) as load:
+        async with OpenLoop(url, shop.bodies, 50.0) as load:
             _, took_s = await asyncio.to_thread(
                 wait_until, "a second gateway", lambda: len(replicas(cluster, "Gateway")) == 2, 90
             )
