@@ -21,6 +21,9 @@ from deployments.ranker import RankerStage
 from deployments.rewriter import RewriterStage
 from deployments.shard import ShardGroup
 
+_SPARE = 64
+"""Requests beyond a gateway's limits that still reach it, to be told so."""
+
 
 class BuildArgs(BaseModel):
     """What `build` takes."""
@@ -74,8 +77,11 @@ def graph(settings: Settings, live: type[Live] = Live) -> Application:
         serve.ingress(admitting(app, settings.admission, serving.gateway_replicas))(Gateway),
         GATEWAY,
         **replicas(scaling, serving.gateway_replicas, scaling.max_gateway_replicas),
-        max_ongoing_requests=serving.max_ongoing_requests,
-        max_queued_requests=serving.max_queued_requests,
+        # The gateway itself refuses beyond these two, with words and by how long the queue is; Serve's own limit, whose
+        # refusal says nothing but its status, stands behind it.
+        max_ongoing_requests=serving.max_ongoing_requests + serving.max_queued_requests + _SPARE,
+        max_queued_requests=_SPARE,
+        backpressure_config={"status_code": 503, "retry_after_s": 1},
     )
     coordinator = _deployment(Coordinator, "Coordinator").bind(settings, shards, ranker, rewriter)
     bound: Application = gateway.bind(settings, rewriter, shards, ranker, coordinator, live)

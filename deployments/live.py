@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -20,12 +21,14 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from aisle.config import Settings
+from aisle.errors import AisleError, Overloaded
 from aisle.local import local_pipeline
 from aisle.pipeline import Pipeline, Trace
 from aisle.schema import SearchRequest, SearchResponse
 from aisle.snapshot import LoadedSnapshot, Parts
 from aisle.stages import Deadline, Rewrite, Rewriter
 from deployments.answers import Answers
+from deployments.pace import Pace
 from deployments.remote import RemoteRetriever, RemoteRewriter, RemoteScorer
 from deployments.residents import Residents
 from deployments.telemetry import Telemetry
@@ -36,8 +39,14 @@ _BATCHES_THAT_WAIT = 4
 """Batches under way where a batch waits for others' answers: for the rewriter, or for the stages of `split`."""
 
 
+_HURRIED_S = 0.05
+"""With less time left a request is answered apart: a batch has one deadline, and stages that are left out for want of
+time should be left out for those alone who have none."""
+
 Asked = tuple[SearchRequest, Deadline, str]
 """A request, when it is due, and its id."""
+Answered = SearchResponse | AisleError
+"""What becomes of one request of a batch."""
 
 
 class Live:
@@ -62,11 +71,12 @@ class Live:
         self._rewriter, self._shards, self._ranker = rewriter, shards, ranker
         self._worker = Worker() if ranker is None else None
         self._answers = Answers(settings.serving.remembered_answers)
+        self._pace, self._inside = Pace(), 0
         self._pipeline = self._compose(self.residents.load(self.residents.current_id()))
         # One batch at a time where all is computed here: the next one grows meanwhile.
         waits = rewriter is not None or ranker is not None
         batched: Any = self._answer_several if waits else self._answer_one
-        self._answer: Callable[[Asked], Coroutine[Any, Any, SearchResponse]] = batched
+        self._answer: Callable[[Asked], Coroutine[Any, Any, Answered]] = batched
         batched.set_max_batch_size(settings.serving.batch_max)  # Serve's types do not show these
         batched.set_batch_wait_timeout_s(settings.serving.batch_wait_ms / 1000)
 
@@ -85,7 +95,12 @@ class Live:
             self._pipeline = self._compose(self.residents.held(snapshot_id))
 
     async def search(self, request: SearchRequest, identity: str) -> SearchResponse:
-        """Answers one request; those that arrive together share a pass."""
+        """Answers one request; those that arrive together share a pass.
+
+        Raises:
+            Overloaded: the queue is full, or too long for the time that the request has.
+            AisleError: as `aisle.pipeline.Pipeline.search`.
+        """
         serving = self._settings.serving
         timeout_ms = min(request.timeout_ms or serving.default_timeout_ms, serving.max_timeout_ms)
         deadline = Deadline.after(timeout_ms / 1000)
@@ -94,21 +109,58 @@ class Live:
             self._telemetry.answered_from_memory()
             self._count_memories()
             return known
-        answer = await self._answer((request, deadline, identity))
+        self._admit(timeout_ms / 1000)
+        self._inside += 1
+        try:
+            answer = await self._answer((request, deadline, identity))
+        finally:
+            self._inside -= 1
+        if isinstance(answer, AisleError):
+            raise answer
         self._answers.put(request, answer)
         return answer
 
+    def _admit(self, timeout_s: float) -> None:
+        """Refuses at once what would only wait for its deadline: the answers of all others would be late with it."""
+        serving = self._settings.serving
+        most = serving.max_ongoing_requests + serving.max_queued_requests
+        if self._inside >= most:
+            raise Overloaded(
+                f"{self._inside} searches are in this gateway, allowed are {most} (serving.max_ongoing_requests + "
+                "max_queued_requests)"
+            )
+        wait_s = self._pace.wait_s(self._inside)
+        # Up to a batch nobody waits for long, and a slow answer or two say little about the next.
+        if self._inside >= serving.batch_max and wait_s > timeout_s:
+            raise Overloaded(
+                f"{self._inside} searches are before this one, which would take {wait_s:.1f} s; it has {timeout_s:.1f}",
+                retry_after_s=max(wait_s, 1.0),
+            )
+
     @serve.batch(max_batch_size=8, batch_wait_timeout_s=0.0)
-    async def _answer_one(self, asked: list[Asked]) -> list[SearchResponse]:
+    async def _answer_one(self, asked: list[Asked]) -> list[Answered]:
         return await self._search(asked)
 
     @serve.batch(
         max_batch_size=8, batch_wait_timeout_s=0.0, max_concurrent_batches=_BATCHES_THAT_WAIT
     )
-    async def _answer_several(self, asked: list[Asked]) -> list[SearchResponse]:
+    async def _answer_several(self, asked: list[Asked]) -> list[Answered]:
         return await self._search(asked)
 
-    async def _search(self, asked: list[Asked]) -> list[SearchResponse]:
+    async def _search(self, asked: list[Asked]) -> list[Answered]:
+        """Each one's answer or error, in order."""
+        started, answers = time.monotonic(), dict[int, Answered]()
+        for numbers in in_passes([deadline.remaining_s() for _, deadline, _ in asked]):
+            some = [asked[number] for number in numbers]
+            try:
+                found: Sequence[Answered] = await self._pass(some)
+            except AisleError as error:
+                found = [error] * len(some)
+            answers.update(zip(numbers, found, strict=True))
+        self._pace.passed(started, time.monotonic(), len(asked))
+        return [answers[number] for number in range(len(asked))]
+
+    async def _pass(self, asked: list[Asked]) -> list[SearchResponse]:
         earliest = min((deadline for _, deadline, _ in asked), key=lambda each: each.at_s)
         requests = [request for request, _, _ in asked]
         trace = Trace()
@@ -149,6 +201,18 @@ class Live:
     async def _in_thread(self, work: Callable[[], Any]) -> Any:
         """Keeps blocking work off the event loop, which also routes and answers health checks."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+
+def in_passes(remaining_s: Sequence[float]) -> list[list[int]]:
+    """Which requests share a pass, by the time each has left: hurried ones apart and first, late ones each by itself.
+
+    >>> in_passes([1.0, 0.02, -0.1, 2.0])
+    [[2], [1], [0, 3]]
+    """
+    late = [[i] for i, left in enumerate(remaining_s) if left <= 0]
+    hurried = [i for i, left in enumerate(remaining_s) if 0 < left < _HURRIED_S]
+    others = [i for i, left in enumerate(remaining_s) if left >= _HURRIED_S]
+    return [*late, *filter(None, (hurried, others))]
 
 
 class Worker:

@@ -23,9 +23,8 @@ from ray import serve
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from aisle.config import Settings
-from aisle.schema import SearchResponse
 from deployments.gateway import Gateway, app
-from deployments.live import Asked, Live
+from deployments.live import Answered, Asked, Live
 from tests import shop
 
 
@@ -79,7 +78,7 @@ def own_queue() -> type[Live]:
 
     class OwnQueue(Live):
         @serve.batch(max_batch_size=8, batch_wait_timeout_s=0.0)
-        async def _answer_one(self, asked: list[Asked]) -> list[SearchResponse]:
+        async def _answer_one(self, asked: list[Asked]) -> list[Answered]:
             return await self._search(asked)
 
     return OwnQueue

@@ -1,0 +1,109 @@
+"""What a gateway does with more than it can answer in time, and with requests that have no time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from ray.serve import batching
+
+from aisle.config import Settings
+from aisle.errors import DeadlineExceeded, Overloaded
+from aisle.schema import SearchRequest
+from deployments.live import Live, in_passes
+from deployments.pace import Pace
+from tests import shop
+from tests.serve.conftest import own_queue
+
+REQUESTS = [SearchRequest(query=query, k=5) for query in shop.queries(20)]
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    serving = {
+        "max_ongoing_requests": 10,
+        "max_queued_requests": 4,
+        "batch_max": 8,
+        "default_timeout_ms": 60_000,
+        "max_timeout_ms": 60_000,
+    }
+    return shop.published(tmp_path_factory.mktemp("overload"), 60, serving=serving)
+
+
+@pytest.fixture
+def live(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Live:
+    name = "_warn_if_max_batch_size_exceeds_max_ongoing_requests"
+    monkeypatch.setattr(batching._BatchQueue, name, lambda _: None)
+    return own_queue()(settings, None, [], None)
+
+
+def slowed(monkeypatch: pytest.MonkeyPatch, live: Live, seconds: float) -> None:
+    """Every pass takes so long more."""
+    inner: Callable[..., Any] = live._pass
+
+    async def slow(asked: Any) -> Any:
+        await asyncio.sleep(seconds)
+        return await inner(asked)
+
+    monkeypatch.setattr(live, "_pass", slow)
+
+
+async def outcomes(live: Live, requests: list[SearchRequest]) -> list[Any]:
+    searches = (live.search(each, str(number)) for number, each in enumerate(requests))
+    return await asyncio.gather(*searches, return_exceptions=True)
+
+
+async def test_beyond_the_queue_it_is_refused_at_once_and_the_others_are_answered(live):
+    found = await outcomes(live, REQUESTS)
+    refused = [each for each in found if isinstance(each, Overloaded)]
+    assert len(refused) == len(REQUESTS) - 14
+    assert "allowed are 14" in str(refused[0])
+    assert all(each.hits for each in found if not isinstance(each, Exception))
+    assert [type(each) for each in await outcomes(live, REQUESTS[:3])] == [type(found[0])] * 3
+
+
+async def test_what_would_be_late_is_refused_at_once_with_when_to_come_back(live, monkeypatch):
+    slowed(monkeypatch, live, 2.0)
+    await outcomes(live, REQUESTS[:1])
+    impatient = SearchRequest(query="shoes", timeout_ms=500)
+    started = time.monotonic()
+    under_way = [asyncio.create_task(live.search(each, "")) for each in REQUESTS[:8]]
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded, match="8 searches are before this one") as refusal:
+        await live.search(impatient, "")
+    assert time.monotonic() - started < 1.0
+    assert refusal.value.retry_after_s > 5
+    assert all(answer.hits for answer in await asyncio.gather(*under_way))
+
+
+async def test_one_without_time_costs_the_others_of_its_batch_nothing(live):
+    hopeless = SearchRequest(query="shoes", timeout_ms=1e-6)
+    first, late, last = await outcomes(live, [REQUESTS[0], hopeless, REQUESTS[1]])
+    assert isinstance(late, DeadlineExceeded)
+    assert first.hits
+    assert last.hits
+    assert (first.degraded, last.degraded) == ([], [])
+
+
+def test_every_request_is_in_one_pass():
+    left = [0.5, -1.0, 0.01, 0.049, 0.05, 0.0]
+    passes = in_passes(left)
+    assert sorted(number for each in passes for number in each) == list(range(len(left)))
+    assert passes == [[1], [5], [2, 3], [0, 4]]
+    assert in_passes([]) == []
+
+
+def test_the_pace_is_that_of_passes_which_overlap():
+    pace = Pace()
+    assert pace.wait_s(100) == 0.0
+    pace.passed(0.0, 1.0, 10)
+    assert pace.wait_s(10) == pytest.approx(1.0)
+    for end in range(2, 60):  # each takes three seconds, and one ends every second
+        pace.passed(end - 3.0, float(end), 10)
+    assert pace.wait_s(10) == pytest.approx(1.0)
+    for end in range(100, 200, 10):  # with pauses, that count for nothing
+        pace.passed(end - 0.5, float(end), 10)
+    assert pace.wait_s(10) == pytest.approx(0.5, rel=0.15)
