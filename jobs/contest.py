@@ -3,7 +3,7 @@
 Each system runs alone: it is started, warmed up, measured with one client and with several, and stopped. The next
 round goes through them in the opposite order, so that a drift of the machine falls on all alike; the table shows the
 better of a system's rounds, since noise only ever takes away, and the JSON every round. Speed stands beside ndcg@10 of
-the same answers.
+the answers to the same queries, which each system is asked first.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ ALIKE = (
 )
 FUSED = ("serving.topology=fused", *ALIKE)
 SPLIT = ("serving.topology=split", *ALIKE)
+JUDGED_QUERIES = 300
+"""A system's first requests, one after another, are these: they warm it up and say how well it answers."""
 LEFT_OUT = ("ours_split", "plain_serve")
 """Not loaded in open loop: what the question is about is the service as it would run on one node."""
 
@@ -157,7 +159,7 @@ def _half(measured: dict[str, list[dict[str, Any]]], name: str) -> float | None:
 
 async def _measure(contest: Contest, url: str, rate_per_s: float | None) -> dict[str, Any]:
     async with Client(url, contest.bodies) as client:
-        await client.warm_up(100)
+        first = await client.warm_up(JUDGED_QUERIES)
         await client.closed_loop(contest.clients, 2.0)
         alone = await client.closed_loop(1, contest.seconds)
         crowd = await client.closed_loop(contest.clients, contest.seconds)
@@ -168,7 +170,7 @@ async def _measure(contest: Contest, url: str, rate_per_s: float | None) -> dict
             "crowd_p50_ms": _rounded(crowd.percentile_ms(50)),
             "crowd_p99_ms": _rounded(crowd.percentile_ms(99)),
             "errors": alone.errors + crowd.errors,
-            "ndcg@10": _quality(contest, crowd),
+            "ndcg@10": _quality(contest, first),
         }
         if rate_per_s is not None:
             due = await client.open_loop(rate_per_s, contest.seconds)
@@ -182,7 +184,7 @@ async def _measure(contest: Contest, url: str, rate_per_s: float | None) -> dict
 
 
 def _quality(contest: Contest, tally: Tally) -> float | None:
-    """Mean ndcg@10 over the queries that were asked."""
+    """Mean ndcg@10 over the queries that were asked: the same for every system, whatever it has time for later."""
     values = ndcg(contest.judgments, Run.from_lists(tally.found), 10)
     values = values[np.isin(np.array(contest.judgments.texts), np.array(list(tally.found)))]
     return _rounded(float(np.nanmean(values)), 4) if np.isfinite(values).any() else None

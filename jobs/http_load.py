@@ -74,10 +74,12 @@ class Client:
     async def __aexit__(self, *_: object) -> None:
         await self._session.close()
 
-    async def warm_up(self, requests: int) -> None:
-        """Sends so many requests one after another and forgets them."""
+    async def warm_up(self, requests: int) -> Tally:
+        """Sends the first so many requests one after another."""
+        started = self._begin()
         for number in range(requests):
             await self._ask(number, time.perf_counter())
+        return self._ended(started)
 
     async def closed_loop(self, clients: int, seconds: float) -> Tally:
         """Each client sends its next request as soon as it has its answer."""

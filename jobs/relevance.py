@@ -1,6 +1,6 @@
 """Rebuilds every model of a shop from its catalogue and judgments, in order, and says what each step cost.
 
-    python -m jobs.relevance --config configs/benchmarks/homedepot.yaml [--encoder-minutes 40] [--threads 2]
+    python -m jobs.relevance --config configs/benchmarks/homedepot.yaml [--encoder-minutes 25] [--threads 2]
         [--first STEP] [--last STEP]
 
 Models are written where the config names them, so that `jobs.reindex` with the same config publishes them. Every step
