@@ -211,7 +211,7 @@ def test_a_shard_that_hangs_is_left_out_in_time_and_is_back_when_it_goes_on(grap
 def test_ten_times_too_much_is_refused_clearly_and_is_over_when_it_ends(graph, say):
     """512 clients for queues of 384: no request hangs or fails unclearly, and what is answered is right."""
     before, _ = under_load(graph.url, graph.shop, lambda: time.sleep(1))
-    flood = asyncio.run(_closed_loop(graph.url, graph.shop, clients=512, seconds=20.0))
+    flood = asyncio.run(_closed_loop(graph.url, graph.shop, clients=512, seconds=10.0))
     after, _ = under_load(graph.url, graph.shop, lambda: time.sleep(3))
     refused = [each for each in flood if each.status in REFUSED]
     say(f"overload: {tally(flood)}, {len(refused) / len(flood):.0%} refused; after: {tally(after)}")
