@@ -36,6 +36,12 @@ def make_app() -> FastAPI:
         description="Product search: hybrid retrieval, ranking and a calibrated relevance cut over one snapshot.",
         responses={
             400: _documented("Invalid request"),
+            401: _documented("No key, or one that is not known"),
+            413: _documented("Body too large"),
+            429: _documented(
+                "More than the caller or the gateway may have; Retry-After says when to come back"
+            ),
+            431: _documented("Headers too large"),
             503: _documented("Refused or not answered in time"),
         },
     )

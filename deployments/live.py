@@ -17,7 +17,6 @@ from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from aisle.config import Settings
@@ -28,6 +27,7 @@ from aisle.schema import SearchRequest, SearchResponse
 from aisle.snapshot import LoadedSnapshot, Parts
 from aisle.stages import Deadline, Rewrite, Rewriter
 from deployments.answers import Answers
+from deployments.batches import Batches
 from deployments.pace import Pace
 from deployments.remote import RemoteRetriever, RemoteRewriter, RemoteScorer
 from deployments.residents import Residents
@@ -75,10 +75,12 @@ class Live:
         self._pipeline = self._compose(self.residents.load(self.residents.current_id()))
         # One batch at a time where all is computed here: the next one grows meanwhile.
         waits = rewriter is not None or ranker is not None
-        batched: Any = self._answer_several if waits else self._answer_one
-        self._answer: Callable[[Asked], Coroutine[Any, Any, Answered]] = batched
-        batched.set_max_batch_size(settings.serving.batch_max)  # Serve's types do not show these
-        batched.set_batch_wait_timeout_s(settings.serving.batch_wait_ms / 1000)
+        self._answer = Batches[Asked, Answered](
+            self._search,
+            settings.serving.batch_max,
+            _BATCHES_THAT_WAIT if waits else 1,
+            settings.serving.batch_wait_ms / 1000,
+        )
 
     @property
     def snapshot(self) -> LoadedSnapshot:
@@ -136,16 +138,6 @@ class Live:
                 f"{self._inside} searches are before this one, which would take {wait_s:.1f} s; it has {timeout_s:.1f}",
                 retry_after_s=max(wait_s, 1.0),
             )
-
-    @serve.batch(max_batch_size=8, batch_wait_timeout_s=0.0)
-    async def _answer_one(self, asked: list[Asked]) -> list[Answered]:
-        return await self._search(asked)
-
-    @serve.batch(
-        max_batch_size=8, batch_wait_timeout_s=0.0, max_concurrent_batches=_BATCHES_THAT_WAIT
-    )
-    async def _answer_several(self, asked: list[Asked]) -> list[Answered]:
-        return await self._search(asked)
 
     async def _search(self, asked: list[Asked]) -> list[Answered]:
         """Each one's answer or error, in order."""

@@ -1,19 +1,15 @@
 """The gateway's HTTP side in this process: its routes and layers behind a real server, over a small published shop.
 
 Serve's replica, which would hand the routes their gateway, is stood in for; what HAProxy and the replica add is
-tests/cluster's. One server and one event loop serve a module: Serve keeps one batch queue for a decorated function in a
-process, and it belongs to the loop that it began on.
+tests/cluster's. One server and one event loop serve a module.
 """
 
 from __future__ import annotations
 
-import asyncio
-import gc
 import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
@@ -24,21 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from aisle.config import Settings
 from deployments.gateway import Gateway, app
-from deployments.live import Answered, Asked, Live
 from tests import shop
-
-
-@pytest.fixture(autouse=True, scope="module")
-def no_loop_left() -> Iterator[None]:
-    """Closes the event loop that Serve's batch queue makes for its thread when it is collected (Ray 2.60).
-
-    Nobody closes that one: it would be reported against whichever test is running when it is collected in its turn.
-    """
-    yield
-    gc.collect()
-    with suppress(RuntimeError):  # none was made
-        asyncio.get_event_loop_policy().get_event_loop().close()
-    asyncio.set_event_loop(None)
 
 
 class Served:
@@ -73,24 +55,13 @@ def shop_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return shop.published(tmp_path_factory.mktemp("door"), 200, serving=patient)
 
 
-def own_queue() -> type[Live]:
-    """A fused `Live` decorated anew, so that no other test's loop is met in its queue."""
-
-    class OwnQueue(Live):
-        @serve.batch(max_batch_size=8, batch_wait_timeout_s=0.0)
-        async def _answer_one(self, asked: list[Asked]) -> list[Answered]:
-            return await self._search(asked)
-
-    return OwnQueue
-
-
 @pytest.fixture(scope="module")
 def routes(shop_settings: Settings) -> Iterator[FastAPI]:
     """The routes bound to a live gateway, as Serve binds them."""
     serve.ingress(app)(Gateway)
 
     context = SimpleNamespace(
-        servable_object=Gateway(shop_settings, live=own_queue()),
+        servable_object=Gateway(shop_settings),
         _deployment_config=SimpleNamespace(max_ongoing_requests=64),
     )
     with pytest.MonkeyPatch.context() as patch:

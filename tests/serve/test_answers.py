@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from ray.serve import batching
 
 from aisle.config import Settings
 from aisle.schema import SearchRequest, SearchResponse
 from deployments.answers import Answers
+from deployments.live import Live
 from tests import shop
-from tests.serve.conftest import own_queue
 
 
 @pytest.fixture(scope="module")
@@ -18,15 +17,8 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return shop.published(tmp_path_factory.mktemp("answers"), 60, serving=serving)
 
 
-@pytest.fixture(autouse=True)
-def _outside_of_a_replica(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Serve's batching looks up its deployment's limits, only to warn."""
-    name = "_warn_if_max_batch_size_exceeds_max_ongoing_requests"
-    monkeypatch.setattr(batching._BatchQueue, name, lambda _: None)
-
-
 async def test_an_equal_request_gets_the_same_page_under_its_own_id_whatever_time_it_has(settings):
-    live = own_queue()(settings, None, [], None)
+    live = Live(settings, None, [], None)
     query = shop.queries(1)[0]
     computed = await live.search(SearchRequest(query=query, k=5), "one")
     again = await live.search(SearchRequest(query=f" {query} ", k=5, timeout_ms=0.001), "two")
@@ -38,7 +30,7 @@ async def test_an_equal_request_gets_the_same_page_under_its_own_id_whatever_tim
 
 
 async def test_another_page_or_filter_is_computed_but_its_query_is_not_encoded_again(settings):
-    live = own_queue()(settings, None, [], None)
+    live = Live(settings, None, [], None)
     query = shop.queries(2)[1]
     first = await live.search(SearchRequest(query=query, k=2), "one")
     second = await live.search(SearchRequest(query=query, k=2, offset=2), "two")

@@ -58,7 +58,10 @@ def test_every_answer_is_one_that_the_openapi_describes(api, path, method, mode)
         # JSON Schema cannot say that offset + k is bounded, nor of a URL's parameter that it holds JSON; and a
         # `timeout_ms` too short for anything is refused with 503.
         excluded: list[Any] = [positive_data_acceptance, not_a_server_error]
-        response = case.call_and_validate(timeout=60, excluded_checks=excluded)
+        response = case.call(timeout=60)
+        if response.status_code == 413:  # a refusal in any schema's eyes but this tool's
+            return
+        case.validate_response(response, excluded_checks=excluded)
         hasty = "timeout_ms" in f"{case.query!r} {case.body!r}"
         assert response.status_code < 500 or (response.status_code == 503 and hasty)
 

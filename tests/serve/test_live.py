@@ -8,7 +8,6 @@ import time
 from collections.abc import Sequence
 
 import pytest
-from ray.serve import batching
 
 from aisle.config import Settings
 from aisle.local import local_pipeline
@@ -21,13 +20,6 @@ from tests import shop
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return shop.published(tmp_path_factory.mktemp("live"), 60)
-
-
-@pytest.fixture(autouse=True)
-def _outside_of_a_replica(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Serve's batching looks up its deployment's limits, only to warn."""
-    name = "_warn_if_max_batch_size_exceeds_max_ongoing_requests"
-    monkeypatch.setattr(batching._BatchQueue, name, lambda _: None)
 
 
 class LoopNoting:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ray.serve import batching
 
 from aisle.config import Settings
 from aisle.errors import DeadlineExceeded, Overloaded
@@ -16,7 +15,6 @@ from aisle.schema import SearchRequest
 from deployments.live import Live, in_passes
 from deployments.pace import Pace
 from tests import shop
-from tests.serve.conftest import own_queue
 
 REQUESTS = [SearchRequest(query=query, k=5) for query in shop.queries(20)]
 
@@ -34,10 +32,8 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 @pytest.fixture
-def live(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Live:
-    name = "_warn_if_max_batch_size_exceeds_max_ongoing_requests"
-    monkeypatch.setattr(batching._BatchQueue, name, lambda _: None)
-    return own_queue()(settings, None, [], None)
+def live(settings: Settings) -> Live:
+    return Live(settings, None, [], None)
 
 
 def slowed(monkeypatch: pytest.MonkeyPatch, live: Live, seconds: float) -> None:
