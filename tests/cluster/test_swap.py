@@ -6,20 +6,16 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
-import signal
-import time
 import urllib.request
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from aisle.nightly.publish import publish
 from jobs.cluster import LocalCluster
 from jobs.open_loop import OpenLoop
-from jobs.serving import deploy, status
+from jobs.serving import deploy
 from jobs.swap import CONFIG, TOPOLOGIES, failures, flip, late, mixed
 from jobs.swap_shop import Shop, open_shop
 
@@ -36,12 +32,6 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
 
 def serve(cluster: LocalCluster, shop: Shop, topology: str) -> str:
     return deploy(cluster, CONFIG, [*shop.overrides, *TOPOLOGIES[topology]])
-
-
-def replicas(cluster: LocalCluster, deployment: str) -> dict[str, int]:
-    """Running replicas of a deployment, id to pid."""
-    found: list[dict[str, Any]] = status(cluster.env)["deployments"][deployment]["replicas"]
-    return {each["replica_id"]: each["pid"] for each in found if each["state"] == "RUNNING"}
 
 
 def test_every_request_of_the_load_tells_the_snapshots_apart(shop):
@@ -63,39 +53,6 @@ def test_no_request_fails_and_no_answer_is_mixed_while_snapshots_change(cluster,
     assert len(switches) == 2 * FLIPS
     # From CURRENT on: how long the rollback's command takes to start is up to what else the machine does.
     assert [each for each in switches if each.switched_s - each.published_s > 10] == []
-
-
-def test_a_killed_shard_replica_costs_completeness_at_most(cluster, shop):
-    url = serve(cluster, shop, "split")
-    before = replicas(cluster, "Shards0")
-    assert len(before) == 2
-    killed = min(before)
-
-    async def under_load() -> OpenLoop:
-        async with OpenLoop(url, shop.bodies, RATE_PER_S) as load:
-            await asyncio.sleep(2)
-            os.kill(before[killed], signal.SIGKILL)
-            await asyncio.to_thread(wait_for_two, {killed})
-            await asyncio.sleep(2)
-        return load
-
-    def wait_for_two(gone: set[str]) -> None:
-        give_up_at = time.monotonic() + 120
-        while len(replicas(cluster, "Shards0").keys() - gone) < 2:
-            assert time.monotonic() < give_up_at, "no new replica within two minutes"
-            time.sleep(0.5)
-
-    samples = asyncio.run(under_load()).samples
-    assert {why: n for why, n in failures(samples).items() if not why.startswith("503")} == {}
-    assert {each.body["title"] for each in samples if each.status == 503} <= {
-        "Temporarily unavailable",
-        "Not answered in time",
-    }
-    degraded = [each.body["degraded"] for each in samples if each.body.get("degraded")]
-    assert all(each == ["shards"] for each in degraded)
-    assert mixed(shop, samples) == []
-    last = [each for each in samples if each.due_s > samples[-1].due_s - 1]
-    assert all(each.status == 200 and not each.body["degraded"] for each in last)
 
 
 def test_a_previous_snapshot_deleted_by_hand_is_not_missed(cluster, shop):

@@ -331,11 +331,12 @@ class ServingConfig(Section):
     batch_max: int = Field(8, ge=1)
     """Queries answered in one pass of the pipeline."""
     batch_wait_ms: float = Field(0.0, ge=0)
-    """How long a batch waits for company; 0 takes only what is already queued."""
+    """How long a batch waits for company where nothing is under way; while something is, it grows anyhow."""
     max_ongoing_requests: int = Field(64, ge=1)
-    """Requests inside one replica at once."""
+    """With `max_queued_requests`: requests inside one gateway, beyond which it refuses with 429 and Retry-After. It
+    refuses sooner what would wait longer than its own deadline."""
     max_queued_requests: int = Field(128, ge=0)
-    """Requests waiting for a replica; beyond it callers get 503 with Retry-After."""
+    """See `max_ongoing_requests`."""
     default_timeout_ms: float = Field(1000, gt=0)
     """Deadline of a request that names none."""
     max_timeout_ms: float = Field(5000, gt=0)
