@@ -22,6 +22,11 @@ from aisle.stages import Deadline, Retrieved, Rewrite, ScoreBatch, Scores
 _FIRST_PAUSE_S = 0.02
 _LONGEST_PAUSE_S = 0.2
 _MOST_REPLACEMENTS = 3
+_PATIENCE = 0.25
+"""Share of the time left after which another replica is asked too."""
+_HEDGES_PER_CALL = 0.05
+_HEDGES_AT_ONCE = 10.0
+"""One call in twenty may be a hedge, and as many as these in a row."""
 
 
 class RemoteRewriter:
@@ -47,10 +52,11 @@ class RemoteScorer:
 
     def __init__(self, handle: DeploymentHandle) -> None:
         self._handle = handle
+        self._hedges = Hedges()
 
     async def score(self, snapshot_id: str, batch: ScoreBatch, deadline: Deadline) -> Scores:
         """See `aisle.stages.Scorer`."""
-        scores: Scores = await answer(
+        scores: Scores = await self._hedges.answer(
             lambda: self._handle.score.remote(snapshot_id, batch, deadline), deadline, "rank"
         )
         return scores
@@ -62,13 +68,14 @@ class RemoteRetriever:
     def __init__(self, groups: Sequence[DeploymentHandle], shards: int) -> None:
         self._groups = groups
         self._shards = shards
+        self._hedges = [Hedges() for _ in groups]
 
     async def retrieve(
         self, snapshot_id: str, queries: Sequence[RetrievalQuery], deadline: Deadline
     ) -> Retrieved:
         """See `aisle.stages.Retriever`."""
         calls = [
-            answer(
+            self._hedges[i].answer(
                 partial(group.search.remote, snapshot_id, list(queries), deadline),
                 deadline,
                 f"shard group {i}",
@@ -115,6 +122,40 @@ class RemoteRetriever:
         ]
         found = await asyncio.gather(*calls)
         return [Candidates.concatenate([each[q] for each in found]) for q in range(len(queries))]
+
+
+class Hedges:
+    """Asks a second replica where the first is long in coming, and takes whichever answers first.
+
+    A replica that hangs, or shares its core with something greedy, then costs a share of the deadline instead of all of
+    it. Where everything is slow a second request would make it slower: so hedges are a share of all calls at most.
+    """
+
+    def __init__(self) -> None:
+        self._left = _HEDGES_AT_ONCE
+
+    async def answer(self, call: Callable[[], Any], deadline: Deadline, stage: str) -> Any:
+        """As `answer`, whose errors it raises; with two under way, only where neither succeeds."""
+        self._left = min(self._left + _HEDGES_PER_CALL, _HEDGES_AT_ONCE)
+        first = asyncio.ensure_future(answer(call, deadline, stage))
+        asked = [first]
+        try:
+            await asyncio.wait(asked, timeout=max(deadline.remaining_s(), 0) * _PATIENCE)
+            if not first.done() and self._left >= 1:
+                self._left -= 1
+                asked.append(asyncio.ensure_future(answer(call, deadline, stage)))
+            waiting = set(asked)
+            while waiting:
+                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                for each in done:
+                    if each.exception() is None:
+                        return each.result()
+            return first.result()
+        finally:
+            for each in asked:
+                each.cancel()
+                if each.done() and not each.cancelled():
+                    each.exception()  # seen, or asyncio reports it when it is collected
 
 
 class _ReplicaGone(StageError):

@@ -185,7 +185,7 @@ def test_half_a_minute_without_the_store_goes_unnoticed_but_in_what_the_graph_sa
     graph.wait_for(live)
 
 
-def test_a_shard_that_hangs_is_left_out_in_time_and_is_back_when_it_goes_on(graph, say):
+def test_of_a_shard_that_hangs_the_other_replica_is_asked(graph, say):
     """One of two replicas stops without dying (SIGSTOP), as on a node that swaps or loses its disk."""
     victim = min(replicas(graph.cluster, "Shards0").values())
 
@@ -205,7 +205,7 @@ def test_a_shard_that_hangs_is_left_out_in_time_and_is_back_when_it_goes_on(grap
     allowed_ms = graph.shop.bodies[0].get(
         "timeout_ms", graph.shop.settings.serving.default_timeout_ms
     )
-    assert slowest_ms < allowed_ms + 1500
+    assert slowest_ms < allowed_ms / 2  # a quarter of it until the other replica is asked
 
 
 def test_ten_times_too_much_is_refused_clearly_and_is_over_when_it_ends(graph, say):
