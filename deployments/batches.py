@@ -59,7 +59,7 @@ class Batches(Generic[A, R]):
             self._timer.cancel()
             self._timer = None
         while self._waiting and len(self._under_way) < self._at_once:
-            batch = []
+            batch: list[tuple[A, asyncio.Future[R]]] = []
             while self._waiting and len(batch) < self._most:
                 asked, future = self._waiting.popleft()
                 if not future.done():
