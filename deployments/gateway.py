@@ -51,9 +51,8 @@ class Gateway:
         self._log = RequestLog(logger)
         self._live = live(settings, rewriter, shards, ranker, self._telemetry)
         self._coordinator = coordinator
-        self._ongoing = 0
         self._recent = Recent()
-        self._telemetry.watch("aisle_ongoing_requests", lambda: float(self._ongoing))
+        self._telemetry.watch("aisle_ongoing_requests", lambda: float(self._live.inside))
         self._telemetry.watch(
             "aisle_snapshot_age_seconds", lambda: age_s(self._live.snapshot.manifest.created_at)
         )
@@ -78,7 +77,6 @@ class Gateway:
 
     async def _search(self, request: Request, body: SearchRequest) -> Response:
         identity, started = request_id(request), time.perf_counter()
-        self._ongoing += 1
         try:
             response = await self._live.search(body, identity)
         except AisleError as error:
@@ -92,8 +90,6 @@ class Gateway:
                 reason=reason,
             )
             raise
-        finally:
-            self._ongoing -= 1
         took_s = time.perf_counter() - started
         self._recent.add(started, took_s)
         self._telemetry.answered(took_s, len(response.hits))

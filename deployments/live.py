@@ -71,7 +71,9 @@ class Live:
         self._rewriter, self._shards, self._ranker = rewriter, shards, ranker
         self._worker = Worker() if ranker is None else None
         self._answers = Answers(settings.serving.remembered_answers)
-        self._pace, self._inside = Pace(), 0
+        self._pace = Pace()
+        self.inside = 0
+        """Searches that wait or are computed."""
         self._pipeline = self._compose(self.residents.load(self.residents.current_id()))
         # One batch at a time where all is computed here: the next one grows meanwhile.
         waits = rewriter is not None or ranker is not None
@@ -112,11 +114,11 @@ class Live:
             self._count_memories()
             return known
         self._admit(timeout_ms / 1000)
-        self._inside += 1
+        self.inside += 1
         try:
             answer = await self._answer((request, deadline, identity))
         finally:
-            self._inside -= 1
+            self.inside -= 1
         if isinstance(answer, AisleError):
             raise answer
         self._answers.put(request, answer)
@@ -126,22 +128,22 @@ class Live:
         """Refuses at once what would only wait for its deadline: the answers of all others would be late with it."""
         serving = self._settings.serving
         most = serving.max_ongoing_requests + serving.max_queued_requests
-        if self._inside >= most:
+        if self.inside >= most:
             raise Overloaded(
-                f"{self._inside} searches are in this gateway, allowed are {most} (serving.max_ongoing_requests + "
+                f"{self.inside} searches are in this gateway, allowed are {most} (serving.max_ongoing_requests + "
                 "max_queued_requests)"
             )
-        wait_s = self._pace.wait_s(self._inside)
+        wait_s = self._pace.wait_s(self.inside)
         # Up to a batch nobody waits for long, and a slow answer or two say little about the next.
-        if self._inside >= serving.batch_max and wait_s > timeout_s:
+        if self.inside >= serving.batch_max and wait_s > timeout_s:
             raise Overloaded(
-                f"{self._inside} searches are before this one, which would take {wait_s:.1f} s; it has {timeout_s:.1f}",
+                f"{self.inside} searches are before this one, which would take {wait_s:.1f} s; it has {timeout_s:.1f}",
                 retry_after_s=max(wait_s, 1.0),
             )
 
     async def _search(self, asked: list[Asked]) -> list[Answered]:
         """Each one's answer or error, in order."""
-        started, answers = time.monotonic(), dict[int, Answered]()
+        answers: dict[int, Answered] = {}
         for numbers in in_passes([deadline.remaining_s() for _, deadline, _ in asked]):
             some = [asked[number] for number in numbers]
             try:
@@ -149,17 +151,18 @@ class Live:
             except AisleError as error:
                 found = [error] * len(some)
             answers.update(zip(numbers, found, strict=True))
-        self._pace.passed(started, time.monotonic(), len(asked))
         return [answers[number] for number in range(len(asked))]
 
     async def _pass(self, asked: list[Asked]) -> list[SearchResponse]:
         earliest = min((deadline for _, deadline, _ in asked), key=lambda each: each.at_s)
         requests = [request for request, _, _ in asked]
-        trace = Trace()
+        trace, started = Trace(), time.monotonic()
         search = self._pipeline.search(
             requests, earliest, [identity for _, _, identity in asked], trace
         )
         responses = await (search if self._worker is None else self._worker.run(search))
+        # What came too late for a pass is not counted: it says nothing of how long an answer takes.
+        self._pace.passed(started, time.monotonic(), len(asked))
         self._telemetry.batch(len(asked), trace)
         self._count_memories()
         return responses

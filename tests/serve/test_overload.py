@@ -37,14 +37,14 @@ def live(settings: Settings) -> Live:
 
 
 def slowed(monkeypatch: pytest.MonkeyPatch, live: Live, seconds: float) -> None:
-    """Every pass takes so long more."""
-    inner: Callable[..., Any] = live._pass
+    """Every pass of the pipeline takes so long more."""
+    inner: Callable[..., Any] = live._pipeline.search
 
-    async def slow(asked: Any) -> Any:
+    async def slow(*asked: Any) -> Any:
         await asyncio.sleep(seconds)
-        return await inner(asked)
+        return await inner(*asked)
 
-    monkeypatch.setattr(live, "_pass", slow)
+    monkeypatch.setattr(live._pipeline, "search", slow)
 
 
 async def outcomes(live: Live, requests: list[SearchRequest]) -> list[Any]:
@@ -82,6 +82,16 @@ async def test_one_without_time_costs_the_others_of_its_batch_nothing(live):
     assert first.hits
     assert last.hits
     assert (first.degraded, last.degraded) == ([], [])
+
+
+async def test_what_comes_too_late_does_not_make_the_gateway_think_itself_quick(live, monkeypatch):
+    slowed(monkeypatch, live, 0.2)
+    await outcomes(live, REQUESTS[:1])
+    before = live._pace.wait_s(10)
+    late = [SearchRequest(query=each.query, timeout_ms=1e-6) for each in REQUESTS[:8]]
+    found = await outcomes(live, late)
+    assert all(isinstance(each, DeadlineExceeded) for each in found)
+    assert live._pace.wait_s(10) == before > 0
 
 
 def test_every_request_is_in_one_pass():
