@@ -2,13 +2,16 @@
 
 Where the process holds the snapshot anyway, a few thousand rows are better searched there (`here`): workers that start,
 import and open a snapshot cost more than the search. Nightly evaluation of 1,178 queries and 7,414 pairs, four workers
-in all, took 30 core-seconds with them, of which the search itself 7 (two cores, 2026-11-28).
+in all, took 30 core-seconds with them, of which the search itself 7 (two cores, 2026-11-28). Threads share the one
+snapshot: most of a search runs without the interpreter's lock.
 """
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+import faiss
 import pyarrow as pa
 
 from aisle.batch import PAIRS_SCHEMA, RESULT_SCHEMA
@@ -78,8 +81,14 @@ class TableSearch:
         rows = _BATCH_ROWS if step == "search" else 16 * _BATCH_ROWS
         if self.here and table.num_rows <= _HERE_BATCHES * rows:
             search = make()
-            starts = range(0, max(table.num_rows, 1), rows)
-            return pa.concat_tables([search(table.slice(first, rows)) for first in starts])
+            slices = [table.slice(first, rows) for first in range(0, max(table.num_rows, 1), rows)]
+            with ThreadPoolExecutor(
+                self.settings.ray.embed_workers,
+                # OpenMP keeps its number of threads by thread, and one that is new would take every core.
+                initializer=faiss.omp_set_num_threads,
+                initargs=(self.settings.serving.threads,),
+            ) as pool:
+                return pa.concat_tables(list(pool.map(search, slices)))
         return map_table(
             table, [(make, self.settings.ray.embed_workers)], batch_rows=rows, step=step
         )

@@ -42,6 +42,7 @@ logger = logging.getLogger("jobs.train_judge")
 
 def run(settings: Settings, arguments: argparse.Namespace) -> dict[str, Any]:
     """Reads, trains, exports, measures."""
+    from aisle.embed.folder import chosen_model
     from aisle.embed.recipe import read_recipe
     from aisle.embed.resolve import resolve_model
     from aisle.embed.sentence import load_tokenizer
@@ -61,7 +62,8 @@ def run(settings: Settings, arguments: argparse.Namespace) -> dict[str, Any]:
         seed=arguments.seed,
         threads=arguments.threads,
     )
-    recipe = read_recipe(resolve_model(arguments.model or settings.encoder.model))
+    start = arguments.model or chosen_model(settings.encoder)
+    recipe = read_recipe(resolve_model(start))
     tokenizer_json, pad_id, limit = load_tokenizer(recipe)
     max_tokens = min(arguments.max_tokens or settings.encoder.max_tokens, limit)
     query_max_tokens = min(settings.encoder.query_max_tokens, max_tokens // 2)
@@ -85,7 +87,7 @@ def run(settings: Settings, arguments: argparse.Namespace) -> dict[str, Any]:
     export_cross_encoder(module, out)
     (out / TOKENIZER_FILE).write_text(tokenizer_json, encoding="utf-8")
     card = JudgeCard(
-        model=arguments.model or settings.encoder.model,
+        model=start,
         levels=levels,
         max_tokens=max_tokens,
         query_max_tokens=query_max_tokens,
@@ -159,7 +161,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--max-tokens", type=int, help="of a pair; encoder.max_tokens by default")
-    parser.add_argument("--model", help="encoder to start from; encoder.model by default")
+    parser.add_argument(
+        "--model",
+        help="encoder to start from; encoder.model by default, or encoder.base until that is there",
+    )
 
 
 if __name__ == "__main__":

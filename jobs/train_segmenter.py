@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from aisle.config import Settings
+from aisle.embed.folder import chosen_model
 from aisle.embed.resolve import resolve_model
 from aisle.rewrite.entities import scores_by_type
 from aisle.rewrite.segmenter import OnnxSegmenter
@@ -40,7 +41,7 @@ def run(settings: Settings, arguments: argparse.Namespace) -> dict[str, Any]:
     )
     queries = read_tagged(arguments.queries, "train")
     measured = read_tagged(arguments.queries, "validation")
-    name = arguments.base or settings.encoder.model
+    name = arguments.base or chosen_model(settings.encoder)
     folder = resolve_model(name, Path(settings.work_dir))
     model, tokenizer, tags, kept = train_segmenter(plan, folder, queries, log_epoch)
     card: dict[str, object] = {
@@ -99,7 +100,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--queries", required=True, help="Parquet with split, tokens, labels; any fsspec URL"
     )
     parser.add_argument("--out", required=True, help="the model's folder; written at the end")
-    parser.add_argument("--base", help="model to start from; encoder.model by default")
+    parser.add_argument(
+        "--base",
+        help="model to start from; encoder.model by default, or encoder.base until that is there",
+    )
     parser.add_argument("--minutes", type=float, default=30.0, help="time to train at most")
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--seed", type=int, default=7)
