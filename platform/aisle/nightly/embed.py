@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+import pyarrow as pa
 
 from aisle.embed import open_encoder, prepare_encoder
 from aisle.embed.stage import EmbedBatch
@@ -43,7 +46,8 @@ class EmbedPart:
     """Worker: embeds one part of texts and writes content hash -> vector."""
 
     run: Run
-    encode: EmbedBatch
+    encode: Callable[[pa.Table], pa.Table]
+    """Maps texts to vectors as `EmbedBatch` does."""
 
     def __call__(self, item: Item) -> Item:
         """Embeds `item`'s file."""
