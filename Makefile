@@ -1,6 +1,6 @@
 # The same targets for a person and for CI. Needs GNU make and Python 3.11 (3.12 also runs) with pip; nothing is compiled.
 .DEFAULT_GOAL := help
-.PHONY: help setup check test unit cluster demo bench swap kills night-cost models relevance segmenter lock clean
+.PHONY: help setup check test unit cluster demo bench swap kills night-cost tenfold soak models relevance segmenter lock clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -94,6 +94,12 @@ kills: setup ## kill the nightly run inside every step: driver, worker, head nod
 
 night-cost: setup ## a night with 1 % changed against a full build, 50,000 Home Depot products (AISLE_DATA); up to half an hour
 	$(THREADS) $(PY) -m jobs.night_cost $(ARGS)
+
+tenfold: setup ## ten times the catalogue beside itself (CONFIG, published once before): indexing, answers; ten minutes
+	$(THREADS) $(PY) -m jobs.tenfold --config $(CONFIG) $(ARGS)
+
+soak: setup ## a published CONFIG under load for 20 minutes: memory of every replica
+	$(THREADS) $(PY) -m jobs.soak --config $(CONFIG) $(ARGS)
 
 models: setup ## train again what ships in platform/aisle/models, from the sample catalogue (about an hour)
 	$(PY) -c "from aisle.catalog.sample import write_sample; write_sample('.aisle/local/catalogue')"
