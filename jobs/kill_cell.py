@@ -77,6 +77,8 @@ class Clusters:
 
     def running(self) -> LocalCluster:
         """The cluster; three logical CPUs: two embedding workers and the tasks that feed them."""
+        if self._running is not None and not _has_node(self._running):
+            self.close()  # a process was killed that the node does not outlive
         if self._running is None:
             self._running = self._stack.enter_context(
                 local_cluster(
@@ -116,9 +118,12 @@ def processes_of(cluster: LocalCluster) -> list[psutil.Process]:
     return list(found.values())
 
 
-def is_mapping(cluster: LocalCluster) -> bool:
-    """Whether a worker process maps."""
-    return any("Map" in title for _, title in _workers(cluster))
+def _has_node(cluster: LocalCluster) -> bool:
+    for process in processes_of(cluster):
+        with suppress(psutil.NoSuchProcess):
+            if process.name() == "raylet" and process.status() != psutil.STATUS_ZOMBIE:
+                return True
+    return False
 
 
 def _workers(cluster: LocalCluster) -> Iterator[tuple[psutil.Process, str]]:
@@ -131,11 +136,18 @@ def _workers(cluster: LocalCluster) -> Iterator[tuple[psutil.Process, str]]:
 
 
 def _kill_worker(cluster: LocalCluster, give_up_after_s: float = 1.0) -> str:
-    """Kills a worker that maps, or if none is seen to, one that waits for work; gives its title."""
-    give_up_at = time.monotonic() + give_up_after_s
-    while time.monotonic() < 2 * give_up_after_s + give_up_at:
+    """Kills a worker that maps, if none is seen to one that waits for work, else an agent of the node; its title.
+
+    The driver judges and publishes by itself: in those steps no worker has anything to do.
+    """
+    started = time.monotonic()
+    while (waited_s := time.monotonic() - started) < 3 * give_up_after_s:
         for process, title in _workers(cluster):
-            if "Map" in title or time.monotonic() > give_up_at:
+            if (
+                "Map" in title
+                or (waited_s > give_up_after_s and "Agent" not in title)
+                or waited_s > 2 * give_up_after_s
+            ):
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
                     return title
@@ -197,6 +209,12 @@ class Driver:
                         return True
         return False
 
+    def maps(self, name: str) -> bool:
+        """Whether its process maps a file of that name."""
+        with suppress(OSError):
+            return f"/{name}\n" in Path(f"/proc/{self.process.pid}/maps").read_text()
+        return False
+
     def last_line(self) -> dict[str, Any]:
         """The JSON of its last line; empty where it printed none."""
         lines = self.out.read_text().splitlines()
@@ -245,7 +263,7 @@ def _disturb(shop: Shop, clusters: Clusters, cell: Cell, store: Path, watch: Wat
             if cell.step == "publish":  # the candidate is complete, and only the swap is left
                 driver.wait_for(lambda: driver.has_open(lock))
             else:
-                driver.wait_for(_point(shop, cluster, cell.step, watch))
+                driver.wait_for(_point(shop, driver, cell.step, watch))
             _note(shop, cell, watch)
             if cell.victim == "driver":
                 driver.process.kill()
@@ -281,12 +299,12 @@ def _judgments(shop: Shop, cell: Cell) -> str:
     return shop.judgments if cell.step == "evaluate" else "null"
 
 
-def _point(shop: Shop, cluster: LocalCluster, step: str, watch: Watch) -> Callable[[], bool]:
+def _point(shop: Shop, driver: Driver, step: str, watch: Watch) -> Callable[[], bool]:
     """Where the kill comes: half the step's parts are done, or what stands for that in a step without parts."""
     if step in MADE:
         return lambda: watch.parts_done(step) >= max(shop.parts[step] // 2, 1)
-    # Evaluate: the candidate is assembled, and Ray Data's actors judge it.
-    return lambda: watch.is_assembled() and is_mapping(cluster)
+    # Evaluate: the candidate is assembled, and the driver has it open to judge it.
+    return lambda: watch.is_assembled() and driver.maps("vectors.npy")
 
 
 def _note(shop: Shop, cell: Cell, watch: Watch) -> None:
