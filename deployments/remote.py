@@ -123,6 +123,15 @@ class RemoteRetriever:
         found = await asyncio.gather(*calls)
         return [Candidates.concatenate([each[q] for each in found]) for q in range(len(queries))]
 
+    async def describe(
+        self,
+        snapshot_id: str,
+        queries: Sequence[RetrievalQuery],
+        candidates: Sequence[Candidates],
+    ) -> list[Candidates]:
+        """See `aisle.stages.Retriever`; the shard groups have sent the features along."""
+        return list(candidates)
+
 
 class Hedges:
     """Asks a second replica where the first is long in coming, and takes whichever answers first.

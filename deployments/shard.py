@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from aisle.config import Settings
 from aisle.errors import DeadlineExceeded
 from aisle.retrieve.candidates import Candidates
-from aisle.retrieve.local import score_in_shards, search_shards
+from aisle.retrieve.local import describe_in_shards, score_in_shards, search_shards
+from aisle.retrieve.merge import merge
 from aisle.retrieve.query import RetrievalQuery
+from aisle.retrieve.shard import Shard
 from aisle.snapshot import Parts
 from aisle.stages import Deadline
 from deployments.logs import set_up
@@ -36,14 +38,17 @@ class ShardGroup:
     async def search(
         self, snapshot_id: str, queries: Sequence[RetrievalQuery], deadline: Deadline
     ) -> list[Candidates]:
-        """Unmerged candidates, one list a query. Raises SnapshotNotHeld, DeadlineExceeded."""
+        """The best rows of both sides with features, one list a query. Raises SnapshotNotHeld, DeadlineExceeded.
+
+        Features come along for all of them: what is left after fusing is known only to the caller, a hop away.
+        """
         shards = self._residents.held(snapshot_id).shards
         if deadline.remaining_s() <= 0:
             raise DeadlineExceeded(
                 f"shard group {self.group}: the deadline passed before the search began"
             )
         started = time.perf_counter()
-        found = await asyncio.to_thread(search_shards, shards, queries)
+        found = await asyncio.to_thread(_search, shards, queries)
         spent_ms = (time.perf_counter() - started) * 1000
         self._telemetry.stage_batch(len(queries), {"retrieve": spent_ms})
         return found
@@ -62,3 +67,11 @@ class ShardGroup:
         """Loads a snapshot beside the live one; returns when it can be searched."""
         await self._residents.load_beside(snapshot_id)
         return snapshot_id
+
+
+def _search(shards: Sequence[Shard], queries: Sequence[RetrievalQuery]) -> list[Candidates]:
+    found = [
+        merge([each], query.dense_depth, query.lexical_depth)
+        for query, each in zip(queries, search_shards(shards, queries), strict=True)
+    ]
+    return describe_in_shards(shards, queries, found)

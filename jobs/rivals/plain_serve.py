@@ -21,7 +21,7 @@ from aisle.index.filters import Filters
 from aisle.page import build_response
 from aisle.ranked import Ranked
 from aisle.retrieve.candidates import Candidates
-from aisle.retrieve.local import search_shards
+from aisle.retrieve.local import describe_in_shards, search_shards
 from aisle.retrieve.merge import fuse, merge
 from aisle.retrieve.query import RetrievalQuery, analyse
 from aisle.rewrite.choose import Choice
@@ -83,7 +83,8 @@ class Retrieve:
         (found,) = search_shards(self._snapshot.shards, [query])
         ordered, scores = fuse(merge([found], query.dense_depth, query.lexical_depth), self._config)
         cut = np.arange(min(self._config.rank_depth, len(ordered)))
-        return ordered.take(cut), scores[cut]
+        (described,) = describe_in_shards(self._snapshot.shards, [query], [ordered.take(cut)])
+        return described, scores[cut]
 
 
 @serve.deployment

@@ -172,6 +172,11 @@ class Pipeline:
             )
             cut = np.arange(min(reach, len(ordered)))
             fused.append((ordered.take(cut), scores[cut], complete))
+        started = time.perf_counter()
+        held = self.snapshot.snapshot_id
+        described = await self._retriever.describe(held, queries, [cut for cut, _, _ in fused])
+        trace.timed("retrieve", started)
+        fused = [(each, *rest[1:]) for each, rest in zip(described, fused, strict=True)]
         ranked = await self._score(queries, fused, deadline, trace)
         return await self._recover(requests, choices, queries, ranked, deadline, trace)
 

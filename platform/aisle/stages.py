@@ -201,7 +201,11 @@ class Retrieved:
 
 
 class Retriever(Protocol):
-    """Finds candidates in every shard and merges them to what a single index would have found."""
+    """Finds candidates in every shard and merges them to what a single index would have found.
+
+    Features are for what will be ranked. Where asking again costs a hop, `retrieve` brings them along for everything;
+    where it costs nothing, `describe` computes them for what fusing has left. The numbers are the same.
+    """
 
     async def retrieve(
         self, snapshot_id: str, queries: Sequence[RetrievalQuery], deadline: Deadline
@@ -215,4 +219,12 @@ class Retriever(Protocol):
         product_ids: Sequence[NDArray[np.bytes_]],
         deadline: Deadline,
     ) -> list[Candidates]:
-        """Scores named products for each query, without searching; unknown ids are left out."""
+        """Scores and features of named products for each query, without searching; unknown ids are left out."""
+
+    async def describe(
+        self,
+        snapshot_id: str,
+        queries: Sequence[RetrievalQuery],
+        candidates: Sequence[Candidates],
+    ) -> list[Candidates]:
+        """Candidates that `retrieve` gave, in their order, with features."""

@@ -19,6 +19,7 @@ from aisle.config import RetrievalConfig
 from aisle.index.plan import shard_numbers
 from aisle.index.statistics import Statistics
 from aisle.retrieve.candidates import Candidates
+from aisle.retrieve.local import describe_in_shards, search_shards
 from aisle.retrieve.merge import fuse, merge
 from aisle.retrieve.query import RetrievalQuery
 from aisle.retrieve.shard import Shard
@@ -37,7 +38,8 @@ class Cut:
     statistics: Statistics
 
     def found(self, query: RetrievalQuery) -> Candidates:
-        return merge([shard.search(query) for shard in self.shards], DEPTH, DEPTH)
+        found = merge(search_shards(self.shards, [query]), DEPTH, DEPTH)
+        return describe_in_shards(self.shards, [query], [found])[0]
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from aisle.config import Settings
 from aisle.index.filters import Filters
 from aisle.page import build_response
 from aisle.ranked import Ranked
-from aisle.retrieve.candidates import Candidates
+from aisle.retrieve.local import describe_in_shards, search_shards
 from aisle.retrieve.query import analyse
 from aisle.rewrite.choose import Choice, Source
 from aisle.rewrite.spelling import Spelling
@@ -55,7 +55,7 @@ def ranked(snapshot: LoadedSnapshot) -> Ranked:
         dense_depth=1000,
         lexical_depth=1000,
     )
-    found = Candidates.concatenate([shard.search(query) for shard in snapshot.shards])
+    (found,) = describe_in_shards(snapshot.shards, [query], search_shards(snapshot.shards, [query]))
     found = found.take(np.argsort(found.product_ids))
     relevance = np.linspace(1, 0, N).astype(np.float32)
     kept = np.arange(N) < 40

@@ -1,4 +1,7 @@
-"""Scores rows for one query in a single compiled pass: cosine, BM25, the fused score and the ranker's features.
+"""Scores rows for one query in compiled passes: cosine, BM25 and the fused score, then the ranker's features.
+
+Everything that is found is scored by `basic`; merging and fusing leave a fraction of it, and only that is given all
+features by `score`, which repeats the three numbers bit for bit.
 
 The plain way is a dozen NumPy passes over a (rows, terms, fields) tensor, two milliseconds a query. Here each row is
 visited once: its float16 vector is multiplied where it lies, its terms are looked up in a small hash table of the
@@ -138,6 +141,110 @@ def _touch(
     return total
 
 
+@_compiled()
+def _touch_searched(
+    rows: NDArray[np.int64],
+    vectors: NDArray[np.uint16],
+    offsets: NDArray[np.int64],
+    tokens: NDArray[np.int32],
+    boosts: NDArray[np.float32],
+) -> int:
+    """As `_touch`, of what `_basic` reads: vectors, and the terms of the fields that are searched."""
+    total = 0
+    for i in range(len(rows)):
+        total += offsets[rows[i] * _FIELDS]
+    for i in range(len(rows)):
+        first = rows[i] * _FIELDS
+        for f in range(_FIELDS):
+            if boosts[f] != 0:
+                for j in range(offsets[first + f], offsets[first + f + 1], 16):
+                    total += tokens[j]
+    for i in range(len(rows)):
+        for j in range(0, vectors.shape[1], 32):
+            total += vectors[rows[i], j]
+    return total
+
+
+@_compiled(error_model="numpy")
+def _bm25(
+    counts: NDArray[np.float64],
+    boosts: NDArray[np.float32],
+    weighted_length: float,
+    weighted_mean: float,
+    worth: NDArray[np.float32],
+) -> float:
+    """BM25F of one row from its counts (t, f) and its boosted length."""
+    bm25 = 0.0
+    norm = K1 * (1 - B + B * weighted_length / max(weighted_mean, 1e-6))
+    for t in range(len(worth)):
+        weighted_count = 0.0
+        for f in range(_FIELDS):
+            weighted_count += boosts[f] * counts[t, f]
+        if weighted_count > 0:
+            bm25 += weighted_count * (K1 + 1) / (weighted_count + norm) * worth[t]
+    return bm25
+
+
+@_compiled(error_model="numpy")
+def _fuse(
+    halves: NDArray[np.uint16], vector: NDArray[np.float32], share: float, dense_weight: float
+) -> tuple[float, float]:
+    """Cosine of one row, and its weighted sum with the row's share of the attainable BM25."""
+    if len(vector) == 0:
+        return 0.0, share
+    cosine = float(_dot(halves, vector))
+    return cosine, dense_weight * cosine + (1 - dense_weight) * share
+
+
+@_compiled(error_model="numpy")
+def _weighted_mean(boosts: NDArray[np.float32], mean_lengths: NDArray[np.float32]) -> float:
+    """Mean length of a row, each field as often as it counts."""
+    total = 0.0
+    for f in range(_FIELDS):
+        total += boosts[f] * mean_lengths[f]
+    return total
+
+
+@_compiled(error_model="numpy")
+def _basic(
+    rows: NDArray[np.int64],
+    vectors: NDArray[np.uint16],
+    offsets: NDArray[np.int64],
+    tokens: NDArray[np.int32],
+    vector: NDArray[np.float32],
+    ids: NDArray[np.int32],
+    worth: NDArray[np.float32],
+    boosts: NDArray[np.float32],
+    mean_lengths: NDArray[np.float32],
+    attainable: float,
+    dense_weight: float,
+) -> NDArray[np.float32]:
+    """Cosine, BM25 and fused score of every row, as three rows (3, n); see `aisle.rank.features.basic_scores`."""
+    found = np.empty((3, len(rows)), dtype=np.float32)
+    if _touch_searched(rows, vectors, offsets, tokens, boosts) < 0:
+        return found  # never, as in `_score`
+    held_ids, term_at = _table(ids)
+    weighted_mean = _weighted_mean(boosts, mean_lengths)
+    counts = np.zeros((len(ids), _FIELDS), dtype=np.float64)
+    for i in range(len(rows)):
+        row = rows[i]
+        counts[:] = 0.0
+        weighted_length = 0.0
+        for f in range(_FIELDS):
+            begin, end = offsets[row * _FIELDS + f], offsets[row * _FIELDS + f + 1]
+            weighted_length += boosts[f] * (end - begin)
+            if boosts[f] == 0:
+                continue
+            for j in range(begin, end):
+                t = term_at[_find(held_ids, tokens[j])]
+                if t >= 0:
+                    counts[t, f] += 1.0
+        bm25 = _bm25(counts, boosts, weighted_length, weighted_mean, worth)
+        cosine, fused = _fuse(vectors[row], vector, bm25 / attainable, dense_weight)
+        found[0, i], found[1, i], found[2, i] = cosine, bm25, fused
+    return found
+
+
 @_compiled(error_model="numpy")
 def _score(
     rows: NDArray[np.int64],
@@ -183,9 +290,7 @@ def _score(
         idf_products += idf[t] if flags[t] & PRODUCT else 0.0
         idf_constraints += idf[t] if flags[t] & CONSTRAINT else 0.0
 
-    weighted_mean = 0.0
-    for f in range(_FIELDS):
-        weighted_mean += boosts[f] * mean_lengths[f]
+    weighted_mean = _weighted_mean(boosts, mean_lengths)
     counts = np.zeros((terms, _FIELDS), dtype=np.float64)
     per_field = np.zeros(_FIELDS, dtype=np.float64)
     for i in range(len(rows)):
@@ -216,14 +321,7 @@ def _score(
                     c = counts[t, f]
                     if c > 0:
                         per_field[f] += c * (K1 + 1) / (c + norm) * worth[t]
-        bm25 = 0.0
-        norm = K1 * (1 - B + B * weighted_length / max(weighted_mean, 1e-6))
-        for t in range(terms):
-            weighted_count = 0.0
-            for f in range(_FIELDS):
-                weighted_count += boosts[f] * counts[t, f]
-            if weighted_count > 0:
-                bm25 += weighted_count * (K1 + 1) / (weighted_count + norm) * worth[t]
+        bm25 = _bm25(counts, boosts, weighted_length, weighted_mean, worth)
 
         anywhere = title = title_or_category = brand = 0.0
         numbers = products = constraints = conflict = 0.0
@@ -255,10 +353,7 @@ def _score(
         title_length = offsets[first + _TITLE + 1] - offsets[first + _TITLE]
         brand_length = offsets[first + _BRAND + 1] - offsets[first + _BRAND]
         share = bm25 / attainable
-        cosine, fused = 0.0, share
-        if len(vector):
-            cosine = float(_dot(vectors[row], vector))
-            fused = dense_weight * cosine + (1 - dense_weight) * share
+        cosine, fused = _fuse(vectors[row], vector, share, dense_weight)
         coverage = anywhere / idf_sum if idf_sum > 0 else 0.0
         out[_FUSED] = fused
         out[_COSINE] = cosine
@@ -339,6 +434,10 @@ _INTS, _FLOATS = _array(numba.int32), _array(numba.float32)
 _SIGNATURES: dict[Any, tuple[Any, ...]] = {
     _union: (_ROWS, _ROWS),
     _cosines: (_ROWS, _BITS, _FLOATS),
+    _basic: (
+        *(_ROWS, _BITS, _ROWS, _INTS, _FLOATS, _INTS),  # rows, vectors, forward index, vector, ids
+        *(_FLOATS, _FLOATS, _FLOATS, numba.float64, numba.float64),  # worth to dense_weight
+    ),
     _score: (
         *(_ROWS, _BITS, _ROWS, _INTS, _ROWS, _INTS),  # rows, vectors, forward index
         *(_FLOATS, _INTS, numba.int64, _INTS, _FLOATS, _FLOATS, _FLOATS),  # vector to brandness
@@ -357,6 +456,13 @@ def warm_up() -> None:
     for kernel, signature in _SIGNATURES.items():
         kernel.compile(signature)
         kernel.disable_compile()
+
+
+def basic(*arguments: Any) -> NDArray[np.float32]:
+    """Cosine, BM25 and fused score of some rows for one query: float32 (3, n), equal to `score`'s bit for bit."""
+    warm_up()
+    found: NDArray[np.float32] = _basic(*arguments)
+    return found
 
 
 def score(*arguments: Any) -> NDArray[np.float32]:

@@ -145,6 +145,35 @@ def _head(words: list[int], kinds: list[int]) -> int:
     return head
 
 
+def basic_scores(
+    query: RetrievalQuery,
+    worth: NDArray[np.float32],
+    ids: NDArray[np.int32],
+    rows: NDArray[np.int64],
+    forward: ForwardIndex,
+    vectors: NDArray[np.float16],
+    dense_weight: float,
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Cosine, BM25 and fused score of some rows: what finds and cuts; equal to those columns of `score_rows`.
+
+    `worth` (t,) is idf times weight, the rest as in `score_rows`.
+    """
+    cosine, bm25, fused = kernel.basic(
+        rows,
+        vectors.view(np.uint16),
+        forward.terms.offsets,
+        forward.terms.tokens,
+        query.vector,
+        ids,
+        worth,
+        query.boosts,
+        query.mean_lengths,
+        attainable(query),
+        float(dense_weight),
+    )
+    return cosine, bm25, fused
+
+
 def score_rows(
     query: RetrievalQuery,
     prepared: Prepared,

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from aisle.rank.features import FEATURES
-
 _SHARD_BITS = 40
 """A locator is the shard's number above this many bits of row number: room for 10^12 rows a shard."""
 
@@ -31,7 +29,7 @@ class Candidates:
     from_lexical: NDArray[np.bool_]
     """Found by the lexical side."""
     features: NDArray[np.float32]
-    """(n, len(FEATURES))."""
+    """(n, len(FEATURES)), or (n, 0) until a retriever describes them."""
 
     def __len__(self) -> int:
         return len(self.locators)
@@ -63,7 +61,7 @@ class Candidates:
             fused=floats,
             from_dense=flags,
             from_lexical=flags,
-            features=np.empty((0, len(FEATURES)), np.float32),
+            features=np.empty((0, 0), np.float32),
         )
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aisle.errors import SnapshotNotHeld
-from aisle.retrieve.candidates import Candidates
+from aisle.rank.features import FEATURES, prepare
+from aisle.retrieve.candidates import Candidates, shards_and_rows
 from aisle.retrieve.merge import merge
 from aisle.retrieve.query import RetrievalQuery
 from aisle.retrieve.shard import Shard
@@ -52,6 +54,19 @@ class LocalRetriever:
         )
         return scored
 
+    async def describe(
+        self,
+        snapshot_id: str,
+        queries: Sequence[RetrievalQuery],
+        candidates: Sequence[Candidates],
+    ) -> list[Candidates]:
+        """See `Retriever`."""
+        shards = self._held(snapshot_id)
+        described: list[Candidates] = await self._run(
+            lambda: describe_in_shards(shards, queries, candidates)
+        )
+        return described
+
     def _held(self, snapshot_id: str) -> Sequence[Shard]:
         try:
             return self._shards[snapshot_id]
@@ -63,7 +78,7 @@ class LocalRetriever:
 
 
 def search_shards(shards: Sequence[Shard], queries: Sequence[RetrievalQuery]) -> list[Candidates]:
-    """Unmerged candidates of some shards, one list a query."""
+    """Unmerged candidates of some shards, one list a query, without features."""
     return [Candidates.concatenate([shard.search(query) for shard in shards]) for query in queries]
 
 
@@ -72,8 +87,28 @@ def score_in_shards(
     queries: Sequence[RetrievalQuery],
     product_ids: Sequence[NDArray[np.bytes_]],
 ) -> list[Candidates]:
-    """Scores of named products in some shards, one list a query."""
-    return [
+    """Scores and features of named products in some shards, one list a query."""
+    scored = [
         Candidates.concatenate([shard.score(query, ids) for shard in shards])
         for query, ids in zip(queries, product_ids, strict=True)
     ]
+    return describe_in_shards(shards, queries, scored)
+
+
+def describe_in_shards(
+    shards: Sequence[Shard],
+    queries: Sequence[RetrievalQuery],
+    candidates: Sequence[Candidates],
+) -> list[Candidates]:
+    """Candidates of these shards with their features, in their order."""
+    described = []
+    for query, each in zip(queries, candidates, strict=True):
+        prepared = prepare(query)
+        numbers, rows = shards_and_rows(each.locators)
+        features = np.empty((len(each), len(FEATURES)), dtype=np.float32)
+        for shard in shards:
+            at = np.flatnonzero(numbers == shard.number)
+            if len(at):
+                features[at] = shard.features(query, prepared, rows[at])
+        described.append(replace(each, features=features))
+    return described

@@ -2,7 +2,8 @@
 
 FAISS and tantivy only find; cosine and BM25 of everything found are then computed from the stored vectors and terms,
 the same way for a row that one side missed. So a candidate's scores do not depend on which side, segment or shard
-found it.
+found it. The ranker's features cost several times as much and are computed when they are asked for, for what is left
+after merging and fusing.
 """
 
 from __future__ import annotations
@@ -15,13 +16,11 @@ from numpy.typing import NDArray
 
 from aisle.index import kernel, kernel_title
 from aisle.index.segment import Segment
-from aisle.rank.features import FEATURES, Prepared, prepare, score_rows
+from aisle.rank.features import FEATURES, Prepared, basic_scores, score_rows
 from aisle.retrieve.candidates import Candidates, locate
 from aisle.retrieve.query import RetrievalQuery
 
 _SCAN_ROWS = 65_536
-
-_FUSED, _COSINE, _BM25 = (FEATURES.index(name) for name in ("fused", "cosine", "bm25"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +57,14 @@ class Shard:
             first_row += segment.rows
 
     def search(self, query: RetrievalQuery) -> Candidates:
-        """The best rows of both sides that pass the filters, scored; a little more than asked for, in no order.
+        """The best rows of both sides that pass the filters; a little more than asked for, in no order.
 
-        `merge` cuts each side to its depth.
+        `merge` cuts each side to its depth. Without features; see `features`.
         """
-        prepared = prepare(query)
-        return Candidates.concatenate(
-            [self._search(each, query, prepared) for each in self._segments]
-        )
+        return Candidates.concatenate([self._search(each, query) for each in self._segments])
 
     def score(self, query: RetrievalQuery, product_ids: NDArray[np.bytes_]) -> Candidates:
-        """Scores named products without searching; ids that are not live in this shard are left out."""
-        prepared = prepare(query)
+        """Scores named products without searching; ids that are not live in this shard are left out. No features."""
         parts = []
         for each in self._segments:
             rows = each.segment.find(product_ids)
@@ -78,8 +73,29 @@ class Shard:
                 rows = rows[each.live[rows]]
             nothing = np.zeros(len(rows), dtype=bool)
             ids = each.segment.forward.ids(query.terms)
-            parts.append(self._scored(each, query, prepared, ids, rows, nothing, nothing))
+            worth = query.idf * query.weights
+            parts.append(self._scored(each, query, worth, ids, rows, nothing, nothing))
         return Candidates.concatenate(parts)
+
+    def features(
+        self, query: RetrievalQuery, prepared: Prepared, rows: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """The ranker's features of some rows of this shard: float32 (n, len(FEATURES))."""
+        features = np.empty((len(rows), len(FEATURES)), dtype=np.float32)
+        for each in self._segments:
+            inside = rows - each.first_row
+            at = np.flatnonzero((inside >= 0) & (inside < each.segment.rows))
+            if len(at):
+                features[at] = score_rows(
+                    query,
+                    prepared,
+                    each.segment.forward.ids(query.terms),
+                    inside[at],
+                    each.segment.forward,
+                    each.segment.vectors,
+                    self._dense_weight,
+                )
+        return features
 
     def exact_cosines(self, vector: NDArray[np.float32], k: int) -> NDArray[np.float32]:
         """The k largest cosines of live rows, descending, by a scan of all: what an approximate index is held against.
@@ -108,7 +124,7 @@ class Shard:
                 locate(self.number, rows + each.first_row),
             )
 
-    def _search(self, each: _LiveSegment, query: RetrievalQuery, prepared: Prepared) -> Candidates:
+    def _search(self, each: _LiveSegment, query: RetrievalQuery) -> Candidates:
         segment = each.segment
         allowed = each.live
         if not query.filters.empty:
@@ -123,9 +139,10 @@ class Shard:
                 wanted = _with_margin(wanted)
             nearest = segment.dense.search(query.vector, wanted, allowed)
         ids = segment.forward.ids(query.terms)
-        matching = self._matching(each, query, ids, prepared.worth)
+        worth = query.idf * query.weights
+        matching = self._matching(each, query, ids, worth)
         rows, from_dense, from_lexical = kernel.union(nearest, matching)
-        return self._scored(each, query, prepared, ids, rows, from_dense, from_lexical)
+        return self._scored(each, query, worth, ids, rows, from_dense, from_lexical)
 
     @staticmethod
     def _matching(
@@ -151,7 +168,7 @@ class Shard:
         self,
         each: _LiveSegment,
         query: RetrievalQuery,
-        prepared: Prepared,
+        worth: NDArray[np.float32],
         ids: NDArray[np.int32],
         rows: NDArray[np.int64],
         from_dense: NDArray[np.bool_],
@@ -160,18 +177,18 @@ class Shard:
         if len(rows) == 0:
             return Candidates.none()
         segment = each.segment
-        features = score_rows(
-            query, prepared, ids, rows, segment.forward, segment.vectors, self._dense_weight
+        cosine, bm25, fused = basic_scores(
+            query, worth, ids, rows, segment.forward, segment.vectors, self._dense_weight
         )
         return Candidates(
             product_ids=segment.product_ids[rows],
             locators=locate(self.number, rows + each.first_row),
-            cosine=features[:, _COSINE].copy(),
-            bm25=features[:, _BM25].copy(),
-            fused=features[:, _FUSED].copy(),
+            cosine=cosine,
+            bm25=bm25,
+            fused=fused,
             from_dense=from_dense,
             from_lexical=from_lexical,
-            features=features,
+            features=np.empty((len(rows), 0), dtype=np.float32),
         )
 
 

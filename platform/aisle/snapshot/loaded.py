@@ -23,7 +23,7 @@ from aisle.index.statistics import Statistics
 from aisle.rank.features import FEATURES
 from aisle.rank.onnx import FusedRanker, OnnxRanker
 from aisle.relevance.filter import OnnxRelevanceFilter, RawCosineFilter
-from aisle.retrieve.candidates import Candidates
+from aisle.retrieve.local import describe_in_shards, search_shards
 from aisle.retrieve.query import analyse
 from aisle.retrieve.shard import Shard
 from aisle.rewrite.segmenter import OnnxSegmenter
@@ -213,7 +213,7 @@ class LoadedSnapshot:
             dense_depth=8,
             lexical_depth=8,
         )
-        found = Candidates.concatenate([shard.search(query) for shard in self.shards])
+        (found,) = describe_in_shards(self.shards, [query], search_shards(self.shards, [query]))
         if self._ranker is not None and self._relevance is not None:
             features = found.features if len(found) else np.zeros((1, len(FEATURES)), np.float32)
             score = self._ranker.score(features)

@@ -12,8 +12,11 @@ import pytest
 from aisle.catalog.sample import build_sample
 from aisle.index.segment import Segment
 from aisle.index.statistics import Statistics
+from aisle.rank.features import FEATURES
 from aisle.retrieve.candidates import Candidates, shards_and_rows
+from aisle.retrieve.local import describe_in_shards
 from aisle.retrieve.merge import merge
+from aisle.retrieve.query import RetrievalQuery
 from aisle.retrieve.shard import Shard
 from tests.segments import (
     NONE_DEAD,
@@ -64,14 +67,31 @@ def _matches(segment: Segment, terms: tuple[str, ...], dead: np.ndarray) -> int:
 def test_scores_of_named_products_equal_those_of_the_search(segment: Segment) -> None:
     query = query_of("red running shoes", statistics_of(segment), expansions=["sneakers"])
     shard = shard_of(segment, number=3)
-    found = shard.search(query)
-    named = shard.score(query, found.product_ids[::-1])
+    found = described(shard, query, shard.search(query))
+    named = described(shard, query, shard.score(query, found.product_ids[::-1]))
     order = np.argsort(named.product_ids)
     at = np.argsort(found.product_ids)
     for name in ("product_ids", "locators", "cosine", "bm25", "fused", "features"):
         assert np.array_equal(getattr(named, name)[order], getattr(found, name)[at]), name
     assert not named.from_dense.any()
     assert not named.from_lexical.any()
+
+
+def described(shard: Shard, query: RetrievalQuery, found: Candidates) -> Candidates:
+    return describe_in_shards([shard], [query], [found])[0]
+
+
+@pytest.mark.parametrize("dense", [True, False])
+def test_scores_that_find_are_columns_of_the_features_bit_for_bit(
+    segment: Segment, dense: bool
+) -> None:
+    shard = shard_of(segment)
+    for text in ("red running shoes", "usb cable 2 m", "zzzz"):
+        query = query_of(text, statistics_of(segment), dense=dense, expansions=["sneakers"])
+        found = described(shard, query, shard.score(query, segment.product_ids))
+        for name in ("cosine", "bm25", "fused"):
+            column = found.features[:, FEATURES.index(name)]
+            assert np.array_equal(column, getattr(found, name)), name
 
 
 def test_unknown_ids_are_left_out(segment: Segment) -> None:
@@ -104,7 +124,8 @@ def test_only_rows_that_pass_the_filters_come_back(segment: Segment, products: p
     }.values(),
 )
 def test_any_text_is_answered(text: str, lexical: bool, segment: Segment) -> None:
-    found = shard_of(segment).search(query_of(text, statistics_of(segment)))
+    shard, query = shard_of(segment), query_of(text, statistics_of(segment))
+    found = described(shard, query, shard.search(query))
     assert found.from_dense.sum() >= 20
     assert found.from_lexical.any() == lexical
     assert np.isfinite(found.features).all()
@@ -130,11 +151,15 @@ def test_segments_count_their_rows_on(tmp_path: Path) -> None:
     ]
     empty = segment_of(titled(), tmp_path / "empty")
     shard = Shard(2, [(parts[0], np.array([1])), (empty, NONE_DEAD), (parts[1], NONE_DEAD)], 0.5)
-    found = shard.search(query_of("lamp", statistics_of(*parts)))
+    query = query_of("lamp", statistics_of(*parts))
+    found = shard.search(query)
     shards, rows = shards_and_rows(found.locators)
     where = dict(zip(found.product_ids.tolist(), rows.tolist(), strict=True))
     assert where == {b"a": 0, b"c": 2, b"d": 3, b"e": 4}
     assert set(shards.tolist()) == {2}
+    mixed = described(shard, query, found.take(np.array([3, 0, 2, 1])))
+    column = FEATURES.index("cosine")
+    assert np.array_equal(mixed.features[:, column], mixed.cosine)
 
 
 SMALL = {"no rows": [], "one row": ["red lamp"], "rows without a term": ["!!!", "..."]}
@@ -160,6 +185,8 @@ def test_a_shard_without_segments_answers_nothing() -> None:
 
 def test_queries_and_candidates_survive_pickling(segment: Segment) -> None:
     query = query_of("red shoes", statistics_of(segment), filters={"available": True})
-    found = shard_of(segment).search(pickle.loads(pickle.dumps(query)))
+    shard = shard_of(segment)
+    found = described(shard, query, shard.search(pickle.loads(pickle.dumps(query))))
     again: Candidates = pickle.loads(pickle.dumps(found))
-    assert np.array_equal(again.features, shard_of(segment).search(query).features)
+    expected = described(shard, query, shard.search(query))
+    assert np.array_equal(again.features, expected.features)
