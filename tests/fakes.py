@@ -90,6 +90,7 @@ def compose(
     config: RetrievalConfig | None = None,
     threshold: float = 0.0,
     ranker: Any = None,
+    rewrite_budget_ms: float = 50,
 ) -> Pipeline:
     held = snapshot.snapshot_id
     return Pipeline(
@@ -98,7 +99,7 @@ def compose(
         scorer or LocalScorer({held: (ranker or snapshot.ranker, RawCosineFilter(threshold))}),
         rewriter,
         config or settings.retrieval,
-        rewrite_budget_ms=50,
+        rewrite_budget_ms,
     )
 
 

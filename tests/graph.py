@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import httpx
@@ -58,10 +58,17 @@ def kill(cluster: LocalCluster, deployment: str) -> float:
 
 
 def under_load(url: str, shop: Shop, act: Callable[[], T]) -> tuple[list[Sample], T]:
+    """The answers to an open loop of a shop's requests while `act` runs."""
+    return loaded(url, shop.bodies, RATE_PER_S, act)
+
+
+def loaded(
+    url: str, bodies: Sequence[dict[str, Any]], rate_per_s: float, act: Callable[[], T]
+) -> tuple[list[Sample], T]:
     """The answers to an open loop of requests from two seconds before `act` to two seconds after it."""
 
     async def run() -> tuple[list[Sample], T]:
-        async with OpenLoop(url, shop.bodies, RATE_PER_S) as load:
+        async with OpenLoop(url, bodies, rate_per_s) as load:
             await asyncio.sleep(2)
             result = await asyncio.to_thread(act)
             await asyncio.sleep(2)

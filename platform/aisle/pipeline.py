@@ -85,7 +85,7 @@ class Pipeline:
             scorer: ranks and judges them.
             rewriter: none serves queries as they are typed.
             config: depths and weights.
-            rewrite_budget_ms: the rewriter's share of a request's time.
+            rewrite_budget_ms: the rewriter's share of a request's time, of which it gets half at most.
             run: how blocking work (encoding, paging) is run; a server passes `asyncio.to_thread`.
         """
         self.snapshot = snapshot
@@ -249,7 +249,8 @@ class Pipeline:
         if self._rewriter is None or not wanted:
             return rewrites
         started = time.perf_counter()
-        budget = deadline.sooner(self._rewrite_budget_s)
+        # With the whole of the time, one that is dead or hangs would cost the answer instead of its repair.
+        budget = deadline.sooner(min(self._rewrite_budget_s, deadline.remaining_s() / 2))
         try:
             answers = await asyncio.wait_for(
                 self._rewriter.rewrite([requests[i].query for i in wanted], budget),

@@ -103,17 +103,6 @@ def graph(stored: Stored, cluster: LocalCluster) -> Graph:
     return Graph(cluster, stored.shop, url, stored.server, stored.publisher)
 
 
-@pytest.fixture
-def say(capsys):
-    """Prints past pytest's capture."""
-
-    def line(text: str) -> None:
-        with capsys.disabled():
-            print(f"\n  {text}", end="")
-
-    return line
-
-
 def test_publication_and_rollback_on_s3_reach_the_graph(graph, say):
     flipping = flip(
         graph.shop, graph.cluster, graph.url, flips=1, rate_per_s=RATE_PER_S, before_s=2

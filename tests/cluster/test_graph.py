@@ -9,35 +9,27 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from aisle.catalog.sample import write_sample
-from aisle.config import Settings, load
 from aisle.local import local_pipeline
 from aisle.schema import SearchRequest
 from aisle.snapshot import Library, LoadedSnapshot
 from aisle.stages import Deadline
 from aisle.store import Store
 from deployments.telemetry import METRICS
-from jobs.cluster import LocalCluster
-from jobs.serving import deploy, post
+from jobs.serving import post
+from tests.published import Shop
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
-ROOT = Path(__file__).parents[2]
-CONFIG = ROOT / "configs" / "local.yaml"
 QUERIES = [
     "wireless headphones",
     "red dress",
@@ -48,79 +40,9 @@ QUERIES = [
 ]
 
 
-@dataclass(frozen=True)
-class Shop:
-    """A published snapshot and how to reach it."""
-
-    cluster: LocalCluster
-    overrides: list[str]
-    settings: Settings
-    submitted: subprocess.CompletedProcess[str]
-
-    def deploy(self, *overrides: str) -> str:
-        return deploy(self.cluster, CONFIG, [*self.overrides, *overrides])
-
-    def run(
-        self, job: str, *arguments: str
-    ) -> tuple[dict[str, Any], subprocess.CompletedProcess[str]]:
-        """A job as a process of its own on the cluster; its last line, parsed."""
-        sets = [word for each in self.overrides for word in ("--set", each)]
-        done = subprocess.run(
-            [sys.executable, "-m", f"jobs.{job}", "--config", str(CONFIG), *sets, *arguments],
-            cwd=ROOT,
-            env=dict(self.cluster.env),
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        return json.loads(done.stdout.strip().splitlines()[-1]), done
-
-
-@pytest.fixture(scope="module")
-def shop(cluster: LocalCluster, tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    """The sample catalogue, reindexed by a submitted job; hashing vectors, because embedding is tested elsewhere."""
-    home = tmp_path_factory.mktemp("shop")
-    write_sample(str(home / "catalogue"), n_products=1200)
-    overrides = [
-        f"store={home / 'store'}",
-        f"work_dir={home / 'work'}",
-        f"serving.cache_dir={home / 'cache'}",
-        f"catalog.source.url={home / 'catalogue' / 'products.parquet'}",
-        f"evaluation.judgments={home / 'catalogue' / 'judgments.parquet'}",
-        "encoder.runtime=hashing",
-        "relevance.model=cosine",
-        # What is repaired is looked at here; a machine that tests keep busy may take longer than a shopper would wait.
-        "rewriter.budget_ms=2000",
-    ]
-    sets = [word for each in overrides for word in ("--set", each)]
-    submit = [
-        "ray",
-        "job",
-        "submit",
-        "--working-dir",
-        ".",
-        "--runtime-env",
-        "infra/runtime_env.yaml",
-        "--",
-    ]
-    job = ["python", "-m", "jobs.reindex", "--config", "configs/local.yaml", *sets]
-    done = subprocess.run(
-        [*submit, *job],
-        cwd=ROOT,
-        env=dict(cluster.env),
-        capture_output=True,
-        text=True,
-        timeout=500,
-        check=False,
-    )
-    return Shop(cluster, overrides, load(CONFIG, overrides), done)
-
-
 @pytest.fixture(scope="module")
 def fused(shop: Shop) -> str:
     """The fused application with its rewriter, deployed by `serve deploy`."""
-    assert shop.submitted.returncode == 0, shop.submitted.stdout + shop.submitted.stderr
     return shop.deploy()
 
 

@@ -43,6 +43,15 @@ async def test_a_rewriter_that_is_too_late_is_given_up_for_the_original_query(
     assert ids(answer) == ids(await ask(compose(snapshot, settings), QUERY))
 
 
+async def test_a_rewriter_that_hangs_leaves_half_the_time_whatever_its_budget(
+    snapshot: LoadedSnapshot, settings: Settings
+) -> None:
+    hanging = compose(snapshot, settings, Rewrites(delay_s=60.0), rewrite_budget_ms=5000)
+    answer = await ask(hanging, QUERY, seconds=2.0)
+    assert answer.degraded == ["rewrite"]
+    assert 900 < answer.timings_ms["rewrite"] < 2000
+
+
 async def test_a_scorer_that_is_too_late_leaves_the_fused_order_without_relevance(
     snapshot: LoadedSnapshot, settings: Settings
 ) -> None:

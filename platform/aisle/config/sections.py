@@ -209,7 +209,7 @@ class RewriterConfig(Section):
     model: str = "builtin"
     """`builtin`, a folder, or a Hugging Face name of any causal LM."""
     budget_ms: float = Field(250, ge=0)
-    """The rewriter's share of a request's time; past it the original query is searched."""
+    """The rewriter's share of a request's time, half of it at most; past it the original query is searched."""
     max_tokens: int = Field(64, ge=8, le=1024)
     """Longest answer of the model."""
     cache_entries: int = Field(10_000, ge=0)
