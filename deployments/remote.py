@@ -65,6 +65,8 @@ class RemoteScorer:
 class RemoteRetriever:
     """Fans out to every shard group at once and merges what came back in time."""
 
+    describes = False
+
     def __init__(self, groups: Sequence[DeploymentHandle], shards: int) -> None:
         self._groups = groups
         self._shards = shards

@@ -38,6 +38,7 @@ class Failing:
 
     dimension = 64
     fingerprint = "failing"
+    describes = False
 
     def __init__(self, error: Exception) -> None:
         self.error = error

@@ -12,14 +12,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aisle.config import RetrievalConfig
-from aisle.errors import DeadlineExceeded, StageError
+from aisle.errors import AisleError, DeadlineExceeded, StageError
 from aisle.index.filters import Filters
 from aisle.page import build_response
 from aisle.ranked import Ranked, ordered
@@ -33,6 +34,7 @@ from aisle.schema import SearchRequest, SearchResponse
 from aisle.snapshot.loaded import LoadedSnapshot
 from aisle.stages import (
     Deadline,
+    Retrieved,
     Retriever,
     Rewrite,
     Rewriter,
@@ -62,6 +64,17 @@ class Trace:
         self.timings_ms[stage] = (
             self.timings_ms.get(stage, 0.0) + (time.perf_counter() - started) * 1000
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Guess:
+    """What was found for a batch on the supposition that the rewriter corrects nothing."""
+
+    choices: list[Choice]
+    queries: list[RetrievalQuery]
+    candidates: list[Candidates]
+    """One a query, or none at all where only vectors were guessed."""
+    trace: Trace
 
 
 class Pipeline:
@@ -112,9 +125,17 @@ class Pipeline:
         """
         started = time.perf_counter()
         trace = trace or Trace()
-        rewrites = await self.rewrite(requests, deadline, trace)
-        choices = await self.choose(requests, rewrites, trace)
-        ranked = await self._rank(requests, choices, deadline, trace)
+        guessing = None
+        if self._rewriter is not None and any(each.rewrite == "auto" for each in requests):
+            guessing = asyncio.create_task(self._guess(requests, deadline))
+        try:
+            rewrites = await self.rewrite(requests, deadline, trace)
+            choices = await self.choose(requests, rewrites, trace)
+            guess = await guessing if guessing else None
+        finally:
+            if guessing:
+                guessing.cancel()
+        ranked = await self._rank(requests, choices, deadline, trace, guess)
         paging = time.perf_counter()
         ids = request_ids or [""] * len(requests)
 
@@ -151,11 +172,9 @@ class Pipeline:
         choices: Sequence[Choice],
         deadline: Deadline,
         trace: Trace,
+        guess: _Guess | None = None,
     ) -> list[Ranked]:
-        queries = await self._analyse(requests, choices, deadline, trace)
-        started = time.perf_counter()
-        retrieved = await self._retriever.retrieve(self.snapshot.snapshot_id, queries, deadline)
-        trace.timed("retrieve", started)
+        queries, retrieved = await self._find(requests, choices, deadline, trace, guess)
         if retrieved.missing_shards:
             trace.degraded.append("shards")
         fused = []
@@ -179,6 +198,60 @@ class Pipeline:
         fused = [(each, *rest[1:]) for each, rest in zip(described, fused, strict=True)]
         ranked = await self._score(queries, fused, deadline, trace)
         return await self._recover(requests, choices, queries, ranked, deadline, trace)
+
+    async def _find(
+        self,
+        requests: Sequence[SearchRequest],
+        choices: Sequence[Choice],
+        deadline: Deadline,
+        trace: Trace,
+        guess: _Guess | None = None,
+    ) -> tuple[list[RetrievalQuery], Retrieved]:
+        """The analysed queries and their candidates; what was guessed right is not computed again."""
+        known = {
+            i: guess.queries[i].vector
+            for i, choice in enumerate(choices)
+            if guess is not None and guess.choices[i].searched.query == choice.searched.query
+        }
+        queries = await self._analyse(requests, choices, deadline, trace, known)
+        found: dict[int, Candidates] = {}
+        if guess is not None and guess.candidates:
+            for i, query in enumerate(queries):
+                if query.finds_as(guess.queries[i]):
+                    found[i] = guess.candidates[i]
+        for stage, ms in guess.trace.timings_ms.items() if guess is not None else ():
+            if stage == "encode" or (stage == "retrieve" and found):
+                trace.timings_ms[stage] = trace.timings_ms.get(stage, 0.0) + ms
+        missing_shards: tuple[int, ...] = ()
+        if left := [i for i in range(len(queries)) if i not in found]:
+            started = time.perf_counter()
+            held = self.snapshot.snapshot_id
+            asked = [queries[i] for i in left]
+            retrieved = await self._retriever.retrieve(held, asked, deadline)
+            trace.timed("retrieve", started)
+            missing_shards = retrieved.missing_shards
+            found.update(zip(left, retrieved.candidates, strict=True))
+        return queries, Retrieved([found[i] for i in range(len(queries))], missing_shards)
+
+    async def _guess(self, requests: Sequence[SearchRequest], deadline: Deadline) -> _Guess | None:
+        """Encodes and searches, while the rewriter thinks, what is searched if it corrects nothing: most queries.
+
+        A retriever that brings features along has to wait, since they depend on the segments that the rewriter finds.
+        None where anything was missing: the search itself then tries again and says what.
+        """
+        trace = Trace()
+        try:
+            unchanged = [Rewrite.unchanged(request.query) for request in requests]
+            choices = await self.choose(requests, unchanged, trace)
+            if not self._retriever.describes:
+                queries = await self._analyse(requests, choices, deadline, trace)
+                return None if trace.degraded else _Guess(choices, queries, [], trace)
+            queries, retrieved = await self._find(requests, choices, deadline, trace)
+        except AisleError:
+            return None
+        if trace.degraded or retrieved.missing_shards:
+            return None
+        return _Guess(choices, queries, retrieved.candidates, trace)
 
     async def _recover(
         self,
@@ -291,18 +364,23 @@ class Pipeline:
         choices: Sequence[Choice],
         deadline: Deadline,
         trace: Trace,
+        known: Mapping[int, NDArray[np.float32]] = MappingProxyType({}),
     ) -> list[RetrievalQuery]:
+        """Encodes what has no `known` vector (by place in the batch), and weighs terms."""
         searched = [choice.searched for choice in choices]
-        started = time.perf_counter()
-        vectors = await self._encode([rewrite.query for rewrite in searched], deadline, trace)
-        trace.timed("encode", started)
+        vectors = dict(known)
+        if new := [i for i in range(len(searched)) if i not in vectors]:
+            started = time.perf_counter()
+            encoded = await self._encode([searched[i].query for i in new], deadline, trace)
+            trace.timed("encode", started)
+            vectors.update(zip(new, encoded, strict=True))
         depth = self._config
         lexical = self.snapshot.manifest.index.lexical
         boosts: dict[str, float] = dict(lexical.boosts.items())
         return [
             analyse(
                 rewrite,
-                vector,
+                vectors[i],
                 self.snapshot.statistics,
                 self.snapshot.analyzer,
                 boosts,
@@ -311,7 +389,7 @@ class Pipeline:
                 dense_depth=_reach(depth.dense_depth, request),
                 lexical_depth=_reach(depth.lexical_depth, request),
             )
-            for request, rewrite, vector in zip(requests, searched, vectors, strict=True)
+            for i, (request, rewrite) in enumerate(zip(requests, searched, strict=True))
         ]
 
     async def _encode(

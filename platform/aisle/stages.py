@@ -207,6 +207,9 @@ class Retriever(Protocol):
     where it costs nothing, `describe` computes them for what fusing has left. The numbers are the same.
     """
 
+    describes: bool
+    """Whether `describe` computes features; else `retrieve` has."""
+
     async def retrieve(
         self, snapshot_id: str, queries: Sequence[RetrievalQuery], deadline: Deadline
     ) -> Retrieved:

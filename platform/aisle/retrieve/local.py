@@ -20,6 +20,8 @@ from aisle.stages import Deadline, Retrieved, RunBlocking, inline
 class LocalRetriever:
     """Searches shards one after the other; a deadline cannot interrupt it, each query takes about a millisecond."""
 
+    describes = True
+
     def __init__(self, shards: Mapping[str, Sequence[Shard]], run: RunBlocking = inline) -> None:
         """Takes the shards of every resident snapshot; the mapping may change while this serves."""
         self._shards = shards

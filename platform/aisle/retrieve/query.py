@@ -57,6 +57,17 @@ class RetrievalQuery:
     dense_depth: int
     lexical_depth: int
 
+    def finds_as(self, other: RetrievalQuery) -> bool:
+        """Whether both find the same rows with the same scores: all but what only the ranker's features read is equal.
+
+        Of queries with the same filters and depths over the same statistics.
+        """
+        return (
+            self.terms == other.terms
+            and np.array_equal(self.weights, other.weights)
+            and np.array_equal(self.vector, other.vector)
+        )
+
 
 def analyse(
     rewrite: Rewrite,
