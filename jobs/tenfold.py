@@ -76,7 +76,8 @@ def run(settings: Settings, arguments: argparse.Namespace) -> dict[str, Any]:
 
 def search(shops: dict[int, Grown], queries: list[str]) -> dict[int, dict[str, Any]]:
     """p50 and p95 of an answer and the dense side's recall@100 in each catalogue; queries alternate between them."""
-    pipelines, measured = {}, {}
+    pipelines: dict[int, Pipeline] = {}
+    measured: dict[int, dict[str, Any]] = {}
     for factor, shop in shops.items():
         library = Library(Store.open(shop.settings.store))
         snapshot = LoadedSnapshot.load(library, library.manifest(library.current()), shop.settings)

@@ -93,7 +93,7 @@ async def _ranked(pipeline: Pipeline) -> list[tuple[str, dict[str, float]]]:
     """Hits with the ranker's features."""
     request = SearchRequest(query=PLAIN, explain=True)
     (answer,) = await pipeline.search([request], Deadline.after(10))
-    return [(hit.product_id, hit.explain.features) for hit in answer.hits]
+    return [(hit.product_id, hit.explain.features) for hit in answer.hits if hit.explain]
 
 
 async def test_of_a_batch_only_what_was_rewritten_is_searched_again(

@@ -40,7 +40,7 @@ def test_copies_have_titles_of_their_own_and_vectors_near_their_originals(shops:
     assert 0.85 < min(near) < max(near) < 0.99
     assert index(shops[3], serial) == nights[3]  # kept, not made again
 
-    found = {"factor": 3, "catalogues": {}}
+    found: dict[str, Any] = {"factor": 3, "catalogues": {}}
     measured = search(shops, ["steel kettle", "red dress", "usb cable"])
     for factor in shops:
         found["catalogues"][f"x{factor}"] = {**nights[factor], **measured[factor]}
