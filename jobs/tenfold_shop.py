@@ -161,7 +161,9 @@ def _live_products(settings: Settings) -> tuple[list[str], list[str | None], NDA
         for row in snapshot.documents.take(locators, ("title", "brand"))
     ]
     vectors = np.concatenate([vectors for _, vectors, _ in parts])
-    return [each["title"] for each in products], [each["brand"] for each in products], vectors
+    # As `aisle.catalog.text` writes it, for that is what the embedding step is given.
+    titles = [" ".join(each["title"].split()) for each in products]
+    return titles, [each["brand"] for each in products], vectors
 
 
 def _settings(settings: Settings, home: Path) -> Settings:
