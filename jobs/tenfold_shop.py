@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import logging
 import zlib
@@ -161,8 +162,8 @@ def _live_products(settings: Settings) -> tuple[list[str], list[str | None], NDA
         for row in snapshot.documents.take(locators, ("title", "brand"))
     ]
     vectors = np.concatenate([vectors for _, vectors, _ in parts])
-    # As `aisle.catalog.text` writes it, for that is what the embedding step is given.
-    titles = [" ".join(each["title"].split()) for each in products]
+    # As a second reading leaves it, entities that were escaped twice included: what the embedding step will be given.
+    titles = [" ".join(html.unescape(each["title"]).split()) for each in products]
     return titles, [each["brand"] for each in products], vectors
 
 
