@@ -162,8 +162,12 @@ class DenseIndex:
         if exact:
             index = self._exact
         if config.kind == "hnsw" and not exact:
+            # FAISS's bounded queue looks for its least entry one by one; a heap finds the same rows in a quarter less
+            # time, but knows no selector.
             parameters = faiss.SearchParametersHNSW(
-                efSearch=_effort(config, k, share), sel=selector
+                efSearch=_effort(config, k, share),
+                sel=selector,
+                bounded_queue=selector is not None,
             )
         elif config.kind == "ivf":
             probes = index.nlist if exact else min(config.ivf_probes, index.nlist)
