@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from aisle.config import DenseConfig
 from aisle.errors import ModelError, SnapshotError
-from aisle.index import kernel
+from aisle.index import kernel_basic
 
 logger = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ class DenseIndex:
 
     def cosines(self, query: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Cosine of one query (d,) with some rows, from the stored vectors: float32 (n,)."""
-        return kernel.cosines(rows, self._vectors, query)
+        return kernel_basic.cosines(rows, self._vectors, query)
 
     def _gathered(
         self, query: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None
@@ -162,8 +162,12 @@ class DenseIndex:
         if exact:
             index = self._exact
         if config.kind == "hnsw" and not exact:
+            # FAISS's bounded queue looks for its least entry one by one; a heap finds the same rows in a quarter less
+            # time, but knows no selector.
             parameters = faiss.SearchParametersHNSW(
-                efSearch=_effort(config, k, share), sel=selector
+                efSearch=_effort(config, k, share),
+                sel=selector,
+                bounded_queue=selector is not None,
             )
         elif config.kind == "ivf":
             probes = index.nlist if exact else min(config.ivf_probes, index.nlist)

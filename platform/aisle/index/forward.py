@@ -3,7 +3,7 @@
 An inverted index finds rows; it cannot say what a row that the dense side found is worth lexically. Here each row keeps
 its term ids, field after field, in one CSR array. From it come exact BM25 with statistics of the whole catalogue
 (so that shards agree with one index), the ranker's match features, and the score of judged pairs that retrieval
-did not return. `aisle.index.kernel` reads the arrays; this module builds, saves and opens them.
+did not return. `aisle.index.kernel` and its neighbours read the arrays; this module builds, saves and opens them.
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
 """The ranker's features of word order and near misses: where in a title the query's words stand, and what almost fits.
 
-A second pass beside `aisle.index.kernel`. It answers what a bag of words cannot: is the product what the query names
+A pass beside `aisle.index.kernel`. It answers what a bag of words cannot: is the product what the query names
 last, or a part of it ("mower" against "blade for a mower")? Do the numbers agree that stand before one unit ("10 ft"
 against "8 ft")? Is a missing word only misspelt? A row's numbers depend on the row and the query alone.
 
 The title's head is the word before the first connector ("drill" in "cordless drill with case"); where there is none,
 the last word. `in` connects unless a number stands before it, where it is the unit.
 
-NOTE: numba keys its cache by this file; a change to what it takes from `aisle.index.kernel` needs a change here too.
+NOTE: numba keys its cache by this file; a change to what it takes from `aisle.index.kernel_basic` needs a change here
+too.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from aisle.index.kernel import _FIELDS, _array, _compiled, _find, _table
+from aisle.index.kernel_basic import _FIELDS, _array, _compiled, _find, _table
 from aisle.index.kinds import CONNECTOR, NUMERIC, UNIT
 
 _LONGEST = 128
@@ -272,7 +273,7 @@ _SIGNATURE = (
 
 @functools.cache
 def warm_up() -> None:
-    """Compiles the kernel, or reads it from numba's cache; see `aisle.index.kernel.warm_up`."""
+    """Compiles the kernel, or reads it from numba's cache; see `aisle.index.kernel_basic.warm_up`."""
     kernel: Any = _score  # to a type checker a compiled function is the function
     kernel.compile(_SIGNATURE)
     kernel.disable_compile()

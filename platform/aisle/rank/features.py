@@ -3,7 +3,7 @@
 Every feature depends on the query and the product alone, never on which other candidates came along: a judged pair
 scores the same whether retrieval found it or `--pairs` named it. Ids, row order and membership in the judgments are
 not features. Shares are weighted by idf, so that "the" is worth nothing and "hdmi" much. The numbers themselves are
-computed by `aisle.index.kernel`.
+computed by `aisle.index.kernel` and `aisle.index.kernel_title`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from aisle.index import kernel, kernel_title
+from aisle.index import kernel, kernel_basic, kernel_title
 from aisle.index.forward import ForwardIndex
 from aisle.index.kinds import CONNECTOR, NUMERIC, UNIT, kind_of
 from aisle.retrieve.query import RetrievalQuery, attainable
@@ -158,7 +158,7 @@ def basic_scores(
 
     `worth` (t,) is idf times weight, the rest as in `score_rows`.
     """
-    cosine, bm25, fused = kernel.basic(
+    cosine, bm25, fused = kernel_basic.basic(
         rows,
         vectors.view(np.uint16),
         forward.terms.offsets,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from aisle.index.filters import Filters
 from aisle.index.forward import ATTRIBUTES, BRAND, FIELDS
-from aisle.index.kernel import K1
+from aisle.index.kernel_basic import K1
 from aisle.index.statistics import Statistics
 from aisle.rewrite.types import general_type
 from aisle.stages import Rewrite

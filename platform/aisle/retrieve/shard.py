@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from aisle.index import kernel, kernel_title
+from aisle.index import kernel, kernel_basic, kernel_title
 from aisle.index.segment import Segment
 from aisle.rank.features import FEATURES, Prepared, basic_scores, score_rows
 from aisle.retrieve.candidates import Candidates, locate
@@ -42,6 +42,7 @@ class Shard:
         dense_weight: float,
     ) -> None:
         """Takes (segment, dead rows) pairs in manifest order; row numbers follow that order. Compiles the kernels."""
+        kernel_basic.warm_up()
         kernel.warm_up()
         kernel_title.warm_up()
         self.number = number
@@ -141,7 +142,7 @@ class Shard:
         ids = segment.forward.ids(query.terms)
         worth = query.idf * query.weights
         matching = self._matching(each, query, ids, worth)
-        rows, from_dense, from_lexical = kernel.union(nearest, matching)
+        rows, from_dense, from_lexical = kernel_basic.union(nearest, matching)
         return self._scored(each, query, worth, ids, rows, from_dense, from_lexical)
 
     @staticmethod

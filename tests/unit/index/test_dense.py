@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from aisle.config import DenseConfig
 from aisle.errors import ModelError, SnapshotError
 from aisle.index.dense import DenseIndex, build_dense, selectors_work
-from aisle.index.kernel import cosines
+from aisle.index.kernel_basic import cosines
 
 ROWS, DIMENSION, K = 4000, 32, 20
 

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from aisle.catalog.sample import build_sample
-from aisle.index import forward, kernel, kernel_title
+from aisle.index import forward, kernel, kernel_basic, kernel_title
 from aisle.index.segment import Segment
 from aisle.rank import features
 from aisle.rank.features import FEATURES, prepare, score_rows
@@ -95,7 +95,7 @@ def test_arrays_of_any_writability_are_taken(segment: Segment) -> None:
 
 
 def test_the_kernel_spells_fields_and_columns_as_the_rest_does() -> None:
-    assert len(forward.FIELDS) == kernel._FIELDS
+    assert len(forward.FIELDS) == kernel_basic._FIELDS
     for name in ("TITLE", "BRAND", "CATEGORY", "ATTRIBUTES", "DESCRIPTION"):
         assert getattr(kernel, f"_{name}") == getattr(forward, name)
     base = FEATURES[: kernel._COLUMNS]
@@ -106,9 +106,9 @@ def test_the_kernel_spells_fields_and_columns_as_the_rest_does() -> None:
 
 
 def test_warm_kernels_refuse_to_compile_for_another_type() -> None:
-    kernel.warm_up()
+    kernel_basic.warm_up()
     with pytest.raises(TypeError):
-        kernel.union(np.array([0.5]), np.array([1.5]))
+        kernel_basic.union(np.array([0.5]), np.array([1.5]))
 
 
 def of(query: str, product: dict[str, Any], folder: Path, **options: Any) -> dict[str, float]:
