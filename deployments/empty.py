@@ -14,10 +14,11 @@ from ray.serve import Application
 
 from aisle.config import load
 from aisle.local import local_pipeline
-from aisle.pipeline import Pipeline, Trace
+from aisle.pipeline import Pipeline
 from aisle.schema import SearchRequest, SearchResponse
 from aisle.snapshot import LoadedSnapshot
 from aisle.stages import Deadline
+from aisle.trace import Trace
 from deployments.graph import BuildArgs, graph
 from deployments.live import Live
 

@@ -22,10 +22,11 @@ from ray.serve.handle import DeploymentHandle
 from aisle.config import Settings
 from aisle.errors import AisleError, Overloaded
 from aisle.local import local_pipeline
-from aisle.pipeline import Pipeline, Trace
+from aisle.pipeline import Pipeline
 from aisle.schema import SearchRequest, SearchResponse
 from aisle.snapshot import LoadedSnapshot, Parts
 from aisle.stages import Deadline, Rewrite, Rewriter
+from aisle.trace import Trace
 from deployments.answers import Answers
 from deployments.batches import Batches
 from deployments.pace import Pace

@@ -19,7 +19,7 @@ import psutil
 from ray.serve import metrics as serve_metrics
 
 from aisle.errors import DeadlineExceeded, Overloaded, SnapshotNotHeld
-from aisle.pipeline import Trace
+from aisle.trace import Trace
 
 PREFIX = "ray_"
 """What Ray puts before a name when it exports it."""

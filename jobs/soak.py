@@ -29,7 +29,6 @@ from aisle.config import Settings
 from aisle.errors import ConfigError
 from aisle.snapshot import Library
 from aisle.store import Store
-from deployments.coordinator import GATEWAY
 from jobs import command
 from jobs.cluster import LocalCluster, local_cluster
 from jobs.evaluate import read_judgments
@@ -40,6 +39,8 @@ from jobs.swap import TOPOLOGIES
 logger = logging.getLogger("jobs.soak")
 
 ROOT = Path(__file__).resolve().parent.parent
+GATEWAY = "Gateway"
+"""Name of the deployment that answers."""
 SAMPLE_EVERY_S = 15.0
 GROWTH_FRACTION, GROWTH_BYTES = 0.02, 8_000_000
 SHARD_BYTES_TIMES, BESIDE_SHARDS_BYTES = 2.5, 600_000_000

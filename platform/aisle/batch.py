@@ -15,10 +15,11 @@ import numpy as np
 import pyarrow as pa
 
 from aisle.errors import StageError
-from aisle.pipeline import Pipeline, Trace
+from aisle.pipeline import Pipeline
 from aisle.ranked import Ranked
 from aisle.schema import MAX_K, SearchRequest
 from aisle.stages import Deadline, Rewrite, Rewriter, Segment
+from aisle.trace import Trace
 
 _DEADLINE_S = 3600.0
 """A batch has all the time it needs; a stuck stage still ends."""

@@ -2,39 +2,35 @@
 
 `Pipeline.search` is the reference: the Serve graph composes the same class over remote stages and must answer exactly
 as it does over local ones, and `jobs.batch_search` maps it over millions of queries. It knows stages only by their
-roles (`aisle.stages`), never whether they live in this process. What happens when time runs out is decided here and
-nowhere else: rewrite is given up first, then the ranker with the relevance filter, then the dense side, then shards
-that do not answer; each is named in the answer's `degraded`.
+roles (`aisle.stages`), never whether they live in this process. What happens when time runs out is decided here and in
+`aisle.finding`, nowhere else: rewrite is given up first, then the ranker with the relevance filter, then the dense
+side, then shards that do not answer; each is named in the answer's `degraded`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from types import MappingProxyType
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aisle.config import RetrievalConfig
-from aisle.errors import AisleError, DeadlineExceeded, StageError
-from aisle.index.filters import Filters
+from aisle.errors import StageError
+from aisle.finding import Finder, Guess
 from aisle.page import build_response
 from aisle.ranked import Ranked, ordered
 from aisle.recovery import is_thin, recover, unseen
 from aisle.retrieve.candidates import Candidates
 from aisle.retrieve.merge import fuse
-from aisle.retrieve.query import RetrievalQuery, analyse
+from aisle.retrieve.query import RetrievalQuery
 from aisle.rewrite.choose import Choice, choose, segmented
 from aisle.rewrite.relax import Relaxed, relaxations
 from aisle.schema import SearchRequest, SearchResponse
 from aisle.snapshot.loaded import LoadedSnapshot
 from aisle.stages import (
     Deadline,
-    Retrieved,
     Retriever,
     Rewrite,
     Rewriter,
@@ -44,37 +40,7 @@ from aisle.stages import (
     Scores,
     inline,
 )
-
-logger = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class Trace:
-    """What happened on the way to one batch of answers."""
-
-    timings_ms: dict[str, float] = field(default_factory=dict)
-    degraded: list[str] = field(default_factory=list)
-    judged: int = 0
-    """Candidates that the relevance filter judged, over the batch."""
-    kept: int = 0
-    """Those that it kept."""
-
-    def timed(self, stage: str, started: float) -> None:
-        """Books the time since `started` (perf_counter) on a stage."""
-        self.timings_ms[stage] = (
-            self.timings_ms.get(stage, 0.0) + (time.perf_counter() - started) * 1000
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Guess:
-    """What was found for a batch on the supposition that the rewriter corrects nothing."""
-
-    choices: list[Choice]
-    queries: list[RetrievalQuery]
-    candidates: list[Candidates]
-    """One a query, or none at all where only vectors were guessed."""
-    trace: Trace
+from aisle.trace import Trace
 
 
 class Pipeline:
@@ -103,6 +69,7 @@ class Pipeline:
         """
         self.snapshot = snapshot
         self._retriever = retriever
+        self._finder = Finder(snapshot, retriever, config, run)
         self._scorer = scorer
         self._rewriter = rewriter
         self._config = config
@@ -172,9 +139,9 @@ class Pipeline:
         choices: Sequence[Choice],
         deadline: Deadline,
         trace: Trace,
-        guess: _Guess | None = None,
+        guess: Guess | None = None,
     ) -> list[Ranked]:
-        queries, retrieved = await self._find(requests, choices, deadline, trace, guess)
+        queries, retrieved = await self._finder.find(requests, choices, deadline, trace, guess)
         if retrieved.missing_shards:
             trace.degraded.append("shards")
         fused = []
@@ -199,59 +166,11 @@ class Pipeline:
         ranked = await self._score(queries, fused, deadline, trace)
         return await self._recover(requests, choices, queries, ranked, deadline, trace)
 
-    async def _find(
-        self,
-        requests: Sequence[SearchRequest],
-        choices: Sequence[Choice],
-        deadline: Deadline,
-        trace: Trace,
-        guess: _Guess | None = None,
-    ) -> tuple[list[RetrievalQuery], Retrieved]:
-        """The analysed queries and their candidates; what was guessed right is not computed again."""
-        known = {
-            i: guess.queries[i].vector
-            for i, choice in enumerate(choices)
-            if guess is not None and guess.choices[i].searched.query == choice.searched.query
-        }
-        queries = await self._analyse(requests, choices, deadline, trace, known)
-        found: dict[int, Candidates] = {}
-        if guess is not None and guess.candidates:
-            for i, query in enumerate(queries):
-                if query.finds_as(guess.queries[i]):
-                    found[i] = guess.candidates[i]
-        for stage, ms in guess.trace.timings_ms.items() if guess is not None else ():
-            if stage == "encode" or (stage == "retrieve" and found):
-                trace.timings_ms[stage] = trace.timings_ms.get(stage, 0.0) + ms
-        missing_shards: tuple[int, ...] = ()
-        if left := [i for i in range(len(queries)) if i not in found]:
-            started = time.perf_counter()
-            held = self.snapshot.snapshot_id
-            asked = [queries[i] for i in left]
-            retrieved = await self._retriever.retrieve(held, asked, deadline)
-            trace.timed("retrieve", started)
-            missing_shards = retrieved.missing_shards
-            found.update(zip(left, retrieved.candidates, strict=True))
-        return queries, Retrieved([found[i] for i in range(len(queries))], missing_shards)
-
-    async def _guess(self, requests: Sequence[SearchRequest], deadline: Deadline) -> _Guess | None:
-        """Encodes and searches, while the rewriter thinks, what is searched if it corrects nothing: most queries.
-
-        A retriever that brings features along has to wait, since they depend on the segments that the rewriter finds.
-        None where anything was missing: the search itself then tries again and says what.
-        """
-        trace = Trace()
-        try:
-            unchanged = [Rewrite.unchanged(request.query) for request in requests]
-            choices = await self.choose(requests, unchanged, trace)
-            if not self._retriever.describes:
-                queries = await self._analyse(requests, choices, deadline, trace)
-                return None if trace.degraded else _Guess(choices, queries, [], trace)
-            queries, retrieved = await self._find(requests, choices, deadline, trace)
-        except AisleError:
-            return None
-        if trace.degraded or retrieved.missing_shards:
-            return None
-        return _Guess(choices, queries, retrieved.candidates, trace)
+    async def _guess(self, requests: Sequence[SearchRequest], deadline: Deadline) -> Guess | None:
+        """See `Finder.guess`."""
+        unchanged = [Rewrite.unchanged(request.query) for request in requests]
+        choices = await self.choose(requests, unchanged, Trace())
+        return await self._finder.guess(requests, choices, deadline)
 
     async def _recover(
         self,
@@ -274,7 +193,7 @@ class Pipeline:
 
         async def again(thin: Sequence[int], shorter: Sequence[Relaxed]) -> list[Ranked]:
             typed = [Choice.typed(each.query, "recovery") for each in shorter]
-            asked = await self._analyse([requests[i] for i in thin], typed, deadline, trace)
+            asked = await self._finder.analyse([requests[i] for i in thin], typed, deadline, trace)
             held, own = snapshot.snapshot_id, [queries[i] for i in thin]
             retrieved = await self._retriever.retrieve(held, asked, deadline)
             new = [unseen(f, ranked[i]) for i, f in zip(thin, retrieved.candidates, strict=True)]
@@ -305,7 +224,7 @@ class Pipeline:
         trace = trace or Trace()
         requests = [SearchRequest(query=rewrite.original) for rewrite in rewrites]
         choices = await self.choose(requests, rewrites, trace)
-        analysed = await self._analyse(requests, choices, deadline, trace)
+        analysed = await self._finder.analyse(requests, choices, deadline, trace)
         ids = [np.array([each.encode() for each in some], dtype=np.bytes_) for some in product_ids]
         candidates = await self._retriever.score_pairs(
             self.snapshot.snapshot_id, analysed, ids, deadline
@@ -358,62 +277,6 @@ class Pipeline:
         trace.timed("choose", started)
         return choices
 
-    async def _analyse(
-        self,
-        requests: Sequence[SearchRequest],
-        choices: Sequence[Choice],
-        deadline: Deadline,
-        trace: Trace,
-        known: Mapping[int, NDArray[np.float32]] = MappingProxyType({}),
-    ) -> list[RetrievalQuery]:
-        """Encodes what has no `known` vector (by place in the batch), and weighs terms."""
-        searched = [choice.searched for choice in choices]
-        vectors = dict(known)
-        if new := [i for i in range(len(searched)) if i not in vectors]:
-            started = time.perf_counter()
-            encoded = await self._encode([searched[i].query for i in new], deadline, trace)
-            trace.timed("encode", started)
-            vectors.update(zip(new, encoded, strict=True))
-        depth = self._config
-        lexical = self.snapshot.manifest.index.lexical
-        boosts: dict[str, float] = dict(lexical.boosts.items())
-        return [
-            analyse(
-                rewrite,
-                vectors[i],
-                self.snapshot.statistics,
-                self.snapshot.analyzer,
-                boosts,
-                filters=Filters.parse(request.filters),
-                expansion_weight=depth.expansion_weight,
-                dense_depth=_reach(depth.dense_depth, request),
-                lexical_depth=_reach(depth.lexical_depth, request),
-            )
-            for i, (request, rewrite) in enumerate(zip(requests, searched, strict=True))
-        ]
-
-    async def _encode(
-        self, texts: Sequence[str], deadline: Deadline, trace: Trace
-    ) -> NDArray[np.float32]:
-        """Query vectors (q, d), or (q, 0) where the dense side had to be given up."""
-        if deadline.remaining_s() <= 0:
-            raise DeadlineExceeded(
-                f"deadline passed by {-deadline.remaining_s() * 1000:.0f} ms before encoding"
-            )
-        try:
-            vectors: NDArray[np.float32] = await self._run(
-                lambda: self.snapshot.encoder.encode(texts, "query")
-            )
-            return vectors
-        except Exception as error:  # onnxruntime's and torch's own errors share no public base
-            logger.warning("encoding failed", exc_info=True)
-            if (
-                self._config.lexical_depth == 0
-            ):  # nothing else can search, and an empty page would be a lie
-                raise StageError(f"encoder: {error}; retrieval.lexical_depth is 0") from error
-            trace.degraded.append("dense")
-            return np.empty((len(texts), 0), dtype=np.float32)
-
     async def _score(
         self,
         queries: Sequence[RetrievalQuery],
@@ -454,8 +317,3 @@ class Pipeline:
                 trace.judged += len(each.kept)
                 trace.kept += int(each.kept.sum())
         return ranked
-
-
-def _reach(depth: int, request: SearchRequest) -> int:
-    """A side's depth for one request: deep enough for the page; a side that is off stays off."""
-    return max(depth, request.offset + request.k) if depth else 0

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from aisle.errors import DeadlineExceeded, Overloaded, SnapshotNotHeld, StageError
-from aisle.pipeline import Trace
+from aisle.trace import Trace
 from deployments import telemetry as module
 from deployments.telemetry import METRICS, Telemetry, age_s, reason_of
 

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from aisle.batch import rewrites_of
 from aisle.evaluation import Judgments
-from aisle.pipeline import Pipeline, Trace
+from aisle.pipeline import Pipeline
 from aisle.rank.features import FEATURES
 from aisle.schema import SearchRequest
 from aisle.searching import Opener
 from aisle.stages import Deadline
+from aisle.trace import Trace
 
 _DEADLINE_S = 3600.0
 
