@@ -64,14 +64,17 @@ def run(settings: Settings, arguments: argparse.Namespace) -> dict[str, Any]:
         zip(rows["product_id"].to_pylist(), product_text(rows, fields, chars), strict=True)
     )
     sample = sample.known_in(texts)
-    agreed = measure_verdicts(judge_pairs(judge, sample, texts), sample)
+    try:
+        agreed = measure_verdicts(judge_pairs(judge, sample, texts), sample)
+        graded = _grade(judge, wanted, texts)
+    finally:
+        judge.close()
     print(
         f"{judge.name}: kappa with people {agreed['kappa']:.3f} {agreed['kappa_interval']}, quadratic "
         f"{agreed['quadratic_kappa']:.3f} {agreed['quadratic_kappa_interval']} over {agreed['pairs']} pairs of the "
         f"{arguments.agreement_split} split",
         file=sys.stderr,
     )
-    graded = _grade(judge, wanted, texts)
     with fsspec.open(arguments.out, "wb") as sink:
         pq.write_table(graded, sink)
     both = with_model_grades(judgments, graded) if graded.num_rows else judgments

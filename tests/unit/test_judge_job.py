@@ -28,6 +28,9 @@ class OverlapJudge:
     name = "overlap:1"
     levels = (0.0, 1.0, 2.0, 3.0)
 
+    def close(self) -> None:
+        pass
+
     def judge(self, queries: Sequence[str], products: Sequence[str]) -> Verdicts:
         shares = [
             np.mean([word in product.lower() for word in query.lower().split()])

@@ -121,6 +121,9 @@ class CrossEncoderJudge:
         exponentials = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
         return Verdicts(self.levels, exponentials / exponentials.sum(axis=1, keepdims=True))
 
+    def close(self) -> None:
+        """Nothing to do: it holds no process."""
+
     def logits(self, queries: Sequence[str], products: Sequence[str]) -> NDArray[np.float64]:
         """float64 (n, levels), before the softmax."""
         pairs = [self._tokens.pair(q, p) for q, p in zip(queries, products, strict=True)]

@@ -61,6 +61,9 @@ class Judge(Protocol):
     def judge(self, queries: Sequence[str], products: Sequence[str]) -> Verdicts:
         """Grades pair by pair: a query as typed and a product as text, lists of equal length n, n may be 0."""
 
+    def close(self) -> None:
+        """Gives up processes and memory; a second call does nothing."""
+
 
 def scale_of(lowest_grade: float, highest_grade: float) -> tuple[float, ...]:
     """The whole grades from lowest to highest, the scale on which the raters of a set marked.

@@ -8,6 +8,7 @@ small to judge anything; it serves to test that the parts fit.
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from aisle.errors import ModelError
 from aisle.judging.guidelines import grade_prompt, guidelines_prompt
 from aisle.judging.judge import Verdicts
 from aisle.rewrite.model import fingerprint_model, resolve_model
-from aisle.rewrite.runtime import import_vllm, threads_for
+from aisle.rewrite.runtime import engine_process, import_vllm
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,8 @@ class LlmJudge:
         model: `builtin`, a folder or a Hugging Face name of any causal language model.
         levels: the scale, whole numbers from 0 to 9.
         guideline_tokens: longest guidelines of a query.
-        max_model_len: prompt and answer together, in tokens; a longer prompt loses the front of its product's end.
+        max_model_len: prompt and answer together, in tokens, or fewer where the model has no room for them; of a longer
+            prompt both ends are kept.
         kv_cache_gib: key-value cache on CPU.
         gpu_memory_fraction: share of a GPU's memory that the engine may take.
 
@@ -66,10 +68,13 @@ class LlmJudge:
         self.guidelines: dict[str, str] = {}
         """Written so far, by query."""
         self._vllm = vllm
+        max_model_len = min(max_model_len, _positions(folder))
+        # Both prompts share the room with what is written; a short context is for tests, no judge would have one.
+        guideline_tokens = min(guideline_tokens, max_model_len // 2)
         self._max_prompt = max_model_len - max(guideline_tokens, 1)
         on_cpu = vllm.current_platform.is_cpu()
         try:
-            with threads_for(folder):
+            with engine_process(folder):
                 self._engine: Any = LLM(
                     model=str(folder),
                     seed=0,
@@ -152,3 +157,9 @@ class LlmJudge:
         if total <= 0.0:  # only the chosen digit is certain
             masses[place[answer.text.strip()]] = total = 1.0
         return [mass / total for mass in masses]
+
+
+def _positions(folder: Path) -> int:
+    """How many tokens a model was made for."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return int(config.get("max_position_embeddings") or 2**31)

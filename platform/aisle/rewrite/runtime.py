@@ -7,6 +7,7 @@ that the operator has given.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,18 +71,27 @@ def import_vllm() -> Vllm:
 
 
 @contextmanager
-def threads_for(folder: Path) -> Iterator[None]:
-    """Lets a small model's process compute in one thread, where the operator has not said how many.
+def engine_process(folder: Path) -> Iterator[None]:
+    """Around the start of an engine: what its own process inherits.
 
-    A few million weights gain nothing from a second thread and wait for it on a busy machine.
+    A small model computes in one thread, where the operator has not said how many: a few million weights gain nothing
+    from a second one and wait for it on a busy machine. And this program's main module is not imported there, as
+    multiprocessing would have it: vLLM 0.32 looks through the objects of every imported module and dies of one of
+    llvmlite's, so nothing there may import numba.
     """
     weights_bytes = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     name = "OMP_NUM_THREADS"
-    if name in os.environ or not 0 < weights_bytes < _SMALL_MODEL_BYTES:
-        yield
-        return
-    os.environ[name] = "1"
+    one_thread = name not in os.environ and 0 < weights_bytes < _SMALL_MODEL_BYTES
+    main = sys.modules["__main__"]
+    hidden = {key: getattr(main, key, None) for key in ("__spec__", "__file__")}
+    if one_thread:
+        os.environ[name] = "1"
+    for key in hidden:
+        setattr(main, key, None)
     try:
         yield
     finally:
-        del os.environ[name]
+        for key, value in hidden.items():
+            setattr(main, key, value)
+        if one_thread:
+            del os.environ[name]
