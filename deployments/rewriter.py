@@ -45,7 +45,10 @@ class RewriterStage:
     """Rewrites with the model that the caller names by its fingerprint."""
 
     def __init__(self, settings: Settings) -> None:
-        """Starts the live snapshot's engine; tens of seconds on CPU, during which searches answer without it."""
+        """Starts the live snapshot's engine, tens of seconds on CPU, during which searches answer without it.
+
+        Waits for a night that publishes one where there is none and `rewriter.missing` allows it; else ModelError.
+        """
         set_up()
         self._telemetry = Telemetry(children=True)
         self._settings = settings
@@ -56,11 +59,12 @@ class RewriterStage:
         self._failures: dict[str, _Failure] = {}
         self._one_start = asyncio.Lock()
         model = self._residents.folder_of(self._residents.current_id(), "rewriter")
-        if model is None:
+        if model is not None:
+            self._engines[model[0]] = self._open(model[1])
+        elif settings.rewriter.missing == "error":
             raise ModelError(
                 "the live snapshot has no rewriter; set rewriter.mode: off, or publish one with it on"
             )
-        self._engines[model[0]] = self._open(model[1])
 
     async def rewrite(
         self, fingerprint: str, queries: Sequence[str], deadline: Deadline

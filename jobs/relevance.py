@@ -56,6 +56,12 @@ def steps_of(settings: Settings, encoder_minutes: float, threads: int) -> list[S
             Step("encoder", "train_encoder", (*out, *budget)),
             Step("encoder's night", "reindex", tuple(bare)),
         ]
+    if settings.rewriter.mode == "vllm" and settings.rewriter.missing == "off":
+        out = ("--out", settings.rewriter.model, "--threads", str(threads))
+        steps += [
+            Step("rewriter", "train_rewriter", out),
+            Step("rewriter's night", "reindex", tuple(bare)),
+        ]
     ranker: tuple[str, ...] = ()
     if settings.ranker.model not in ("fused", "builtin"):
         ranker = ("--ranker", settings.ranker.model)

@@ -42,6 +42,18 @@ def test_what_the_config_does_not_name_is_not_trained(benchmark: Settings) -> No
     assert [step.job for step in steps_of(plain, 0, 1)] == ["reindex", "reindex", "evaluate"]
 
 
+def test_a_rewriter_learns_from_the_tuned_encoder_and_is_published_before_the_ranker_learns(
+    benchmark: Settings,
+) -> None:
+    rewriter = {"mode": "vllm", "model": "/models/rewriter", "missing": "off"}
+    own = Settings.model_validate({**benchmark.model_dump(), "rewriter": rewriter})
+    steps = steps_of(own, 40, 2)
+    assert [step.name for step in steps[2:6]] == [
+        *("encoder's night", "rewriter", "rewriter's night", "ranker"),
+    ]
+    assert steps[3].arguments == ("--out", "/models/rewriter", "--threads", "2")
+
+
 def test_a_part_of_the_steps_can_be_chosen_by_name(benchmark: Settings) -> None:
     steps = steps_of(benchmark, 40, 2)
     assert [step.name for step in chosen(steps, "ranker", "relevance")] == ["ranker", "relevance"]

@@ -208,6 +208,11 @@ class RewriterConfig(Section):
     """
     model: str = "builtin"
     """`builtin`, a folder, or a Hugging Face name of any causal LM."""
+    missing: Literal["error", "off"] = "error"
+    """When `model` is not a folder that is there: fail (a Hugging Face name is looked up first), or do without.
+
+    `off` is for a folder that `jobs.train_rewriter` will write: the first night has nothing to train on yet.
+    """
     budget_ms: float = Field(250, ge=0)
     """The rewriter's share of a request's time, half of it at most; past it the original query is searched."""
     max_tokens: int = Field(64, ge=8, le=1024)

@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from aisle.config import Settings
+from aisle.config import RewriterConfig, Settings
 from aisle.embed import prepare_encoder
 from aisle.embed.spec import SPEC_FILE
 from aisle.errors import ModelError
@@ -51,8 +51,8 @@ def choose_models(settings: Settings) -> dict[str, Model]:
             "relevance", settings.relevance.model, settings.relevance.missing, "cosine"
         ),
     }
-    if settings.rewriter.mode == "vllm":
-        models["rewriter"] = _rewriter(settings)
+    if settings.rewriter.mode == "vllm" and (rewriter := _rewriter(settings.rewriter)) is not None:
+        models["rewriter"] = rewriter
     if (segmenter := _segmenter(settings.rewriter.segmenter)) is not None:
         models["segmenter"] = segmenter
     return models
@@ -92,8 +92,15 @@ def _trained(role: str, name: str, missing: str, rule: str) -> Model:
     )
 
 
-def _rewriter(settings: Settings) -> Model:
-    folder = resolve_rewriter(settings.rewriter.model)
+def _rewriter(config: RewriterConfig) -> Model | None:
+    """None where it is not trained yet and the config does without: queries then go as they are typed."""
+    if config.missing == "off" and config.model != "builtin" and not Path(config.model).is_dir():
+        logger.warning(
+            "model is not trained yet",
+            extra={"role": "rewriter", "folder": config.model, "instead": "off"},
+        )
+        return None
+    folder = resolve_rewriter(config.model)
     return Model("rewriter", "vllm", folder, fingerprint_model(folder))
 
 

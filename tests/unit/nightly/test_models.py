@@ -30,6 +30,16 @@ def test_a_missing_model_falls_back_to_its_rule_where_the_config_says_so(
     assert (model.kind, model.folder, model.fingerprint) == (rule, None, rule)
 
 
+def test_a_rewriter_that_is_not_trained_yet_is_done_without_where_the_config_says_so(
+    tmp_path: Path,
+) -> None:
+    section = {"mode": "vllm", "model": str(tmp_path / "gone")}
+    with pytest.raises(ModelError, match="is not a folder"):
+        choose_models(settings_for(tmp_path, "p.parquet", rewriter=section))
+    without = settings_for(tmp_path, "p.parquet", rewriter={**section, "missing": "off"})
+    assert "rewriter" not in choose_models(without)
+
+
 def test_a_model_is_carried_by_reference_while_it_stays_the_same(tmp_path: Path) -> None:
     source = write_source(tmp_path / "p.parquet", sample().products.slice(0, 20))
     settings = settings_for(tmp_path, source)
