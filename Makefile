@@ -103,7 +103,7 @@ soak: setup ## a published CONFIG under load for 20 minutes: memory of every rep
 
 models: setup ## train again what ships in platform/aisle/models, from the sample catalogue (about an hour)
 	$(PY) -c "from aisle.catalog.sample import write_sample; write_sample('.aisle/local/catalogue')"
-	$(PY) -m jobs.train_rewriter --config configs/local.yaml --out platform/aisle/models/rewriter --minutes 45
+	$(PY) -m jobs.train_rewriter --config configs/local.yaml --words sample --out platform/aisle/models/rewriter --minutes 45
 	$(PY) -m jobs.reindex --config configs/local.yaml --set ranker.model=fused --set relevance.model=cosine
 	$(PY) -m jobs.train_ranker --config configs/local.yaml --out platform/aisle/models/ranker
 	$(PY) -m jobs.train_relevance --config configs/local.yaml --ranker platform/aisle/models/ranker \

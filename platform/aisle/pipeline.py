@@ -265,7 +265,13 @@ class Pipeline:
         def chosen() -> list[Choice]:
             return [
                 segmented(
-                    choose(rewrite, snapshot.spelling, snapshot.statistics, snapshot.analyzer),
+                    choose(
+                        rewrite,
+                        snapshot.spelling,
+                        snapshot.statistics,
+                        snapshot.analyzer,
+                        snapshot.expand_below,
+                    ),
                     snapshot.segmenter,
                 )
                 if request.rewrite == "auto"

@@ -18,7 +18,7 @@ PAIRED = ("ndcg@10", "recall@100", "page_precision")
 
 
 def report_of(rows: list[Measured], judgments: Judgments, snapshot_id: str) -> dict[str, Any]:
-    """The report as JSON: means, intervals, and each row's difference to the row above."""
+    """The report as JSON: means, intervals, and what each row gained on the row above: mean, and queries both ways."""
     systems = []
     for above, row in zip([None, *rows], rows, strict=False):
         entry: dict[str, Any] = {
@@ -36,6 +36,8 @@ def report_of(rows: list[Measured], judgments: Judgments, snapshot_id: str) -> d
                     round(gain.low, 4),
                     round(gain.high, 4),
                 ]
+                change = values - above.per_query[name]
+                entry[f"{name}_gained_lost"] = [int((change > 0).sum()), int((change < 0).sum())]
         systems.append(entry)
     return {
         "snapshot": snapshot_id,

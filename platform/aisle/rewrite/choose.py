@@ -58,11 +58,26 @@ def choose(
     repair: SpellingRepair | None,
     statistics: Statistics,
     analyzer: Analyzer,
+    expand_below: int | None = None,
 ) -> Choice:
-    """Weighs the readings of one query; `repair` is none where spelling repair is off."""
+    """Weighs the readings of one query.
+
+    Args:
+        said: what the model made of it.
+        repair: none where spelling repair is off.
+        statistics: of the catalogue.
+        analyzer: of the catalogue.
+        expand_below: expansions are for queries whose words stand together in fewer titles than this: the model's own
+            bound, found when it was trained (`rewriter.json`). Without one they are always searched; without spelling
+            repair, which counts titles, only a bound of 0 keeps them out.
+    """
     typed = said.original
     spelled = repair.repair(typed) if repair is not None else Spelling(typed)
     model = verified(said, statistics, analyzer)
+    if model.expansions and expand_below is not None:
+        titles = repair.titles_with(model.query) if repair is not None else 0
+        if titles >= expand_below:
+            model = replace(model, expansions=())
 
     def candidate(source: Source, query: str) -> Candidate:
         titles = None if repair is None else repair.titles_with(query)

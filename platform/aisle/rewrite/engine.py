@@ -23,9 +23,9 @@ from typing import Any, TypeVar
 from aisle.cache import Cache
 from aisle.errors import DeadlineExceeded, ModelError, StageError
 from aisle.rewrite.model import fingerprint_model, resolve_model
-from aisle.rewrite.parse import parse
+from aisle.rewrite.parse import Parsed, parse
 from aisle.rewrite.prompt import answer_schema, choose_style, is_too_long, normalise
-from aisle.rewrite.runtime import import_vllm, threads_for
+from aisle.rewrite.runtime import engine_process, import_vllm
 from aisle.stages import Deadline, Rewrite
 
 logger = logging.getLogger(__name__)
@@ -119,7 +119,7 @@ class VllmRewriter:
             self._tokenizer = vllm.AutoTokenizer.from_pretrained(folder)
             self._style = choose_style(folder, self._tokenizer)
             self._check_room(folder, max_model_len, max_tokens)
-            with threads_for(folder):
+            with engine_process(folder):
                 self._run(self._start(vllm.AsyncLLM, arguments), _START_LIMIT_S)
         except ModelError:
             self.close()
@@ -154,6 +154,31 @@ class VllmRewriter:
             if not self._closed:
                 raise
             raise StageError("the rewriter was closed while it answered") from None
+
+    async def sample(
+        self, queries: Sequence[str], n: int, *, temperature: float = 1.0, seed: int = 0
+    ) -> list[list[Parsed]]:
+        """`n` answers to each query drawn at a temperature, in order: what search feedback chooses from.
+
+        Nothing is cached, and no deadline counts. A query that is not asked (`is_too_long`) has no answers.
+
+        Raises:
+            StageError: the engine has stopped.
+        """
+        self.check_health()
+        drawn = self._sampling.clone()
+        drawn.n, drawn.temperature, drawn.seed = n, temperature, seed
+        work = self._sample([normalise(query) for query in queries], drawn)
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+
+    async def _sample(self, texts: list[str], sampling: Any) -> list[list[Parsed]]:
+        prompts = [self._ask_with(text) for text in texts]
+        asked = [self._generate(tokens, sampling) for tokens in prompts if tokens is not None]
+        answers = iter(await asyncio.gather(*asked))
+        return [
+            [] if tokens is None else [parse(text, answer) for answer in next(answers)]
+            for text, tokens in zip(texts, prompts, strict=True)
+        ]
 
     def check_health(self) -> None:
         """Returns while the engine can answer.
@@ -248,7 +273,7 @@ class VllmRewriter:
                 answers[text] = self._read(text, task)
         return answers
 
-    def _read(self, text: str, task: asyncio.Task[str]) -> Rewrite:
+    def _read(self, text: str, task: asyncio.Task[list[str]]) -> Rewrite:
         failure = task.exception()
         if failure is not None:
             if self._engine is None or self._engine.errored:
@@ -258,26 +283,29 @@ class VllmRewriter:
             logger.warning("the rewrite engine refused a query: %s", failure)
             self.counts["refused"] += 1
             return Rewrite.unchanged(text)
-        parsed = parse(text, task.result())
+        parsed = parse(text, task.result()[0])
         self.counts["answered"] += 1
         if parsed.fault is not None:
             self.counts[parsed.fault] += 1
         self.cache.put(text, parsed.rewrite)
         return parsed.rewrite
 
-    async def _generate(self, tokens: list[int]) -> str:
+    async def _generate(self, tokens: list[int], sampling: Any = None) -> list[str]:
+        """As many texts as the sampling wants, one by default."""
         request_id = f"rewrite-{next(self._request_numbers)}"
-        text = ""
+        texts = [""]
         try:
             prompt = self._tokens_input(tokens)
-            async for output in self._engine.generate(prompt, self._sampling, request_id):
-                text = output.outputs[0].text
+            async for output in self._engine.generate(
+                prompt, sampling or self._sampling, request_id
+            ):
+                texts = [each.text for each in output.outputs]
         except asyncio.CancelledError:
             # NOTE: vLLM aborts a cancelled request only once it is fully submitted; before that it would run on.
             if self._engine is not None:
                 await self._engine.abort(request_id)
             raise
-        return text
+        return texts
 
     def _prompt_tokens(self, text: str) -> list[int]:
         prompt = self._style.render(text)

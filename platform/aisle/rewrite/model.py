@@ -6,6 +6,8 @@ A model is a folder that `transformers` and vLLM can load, found in the same pla
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from aisle.embed.resolve import resolve_model as resolve_named
@@ -35,6 +37,32 @@ def resolve_model(model: str | Path) -> Path:
             f"rewriter model {str(model)!r} is not a folder; give 'builtin', a folder or a Hugging Face name 'org/name'"
         )
     return resolve_named(str(model))
+
+
+CARD_FILE = "rewriter.json"
+"""What a model of `jobs.train_rewriter` says of itself; no other model has it."""
+
+
+def expand_below_titles(folder: Path) -> int | None:
+    """The bound that feedback found for a model's expansions, see `aisle.rewrite.choose`; none where it found none.
+
+    Raises ModelError where the card cannot be read.
+    """
+    card = folder / CARD_FILE
+    if not card.is_file():
+        return None
+    try:
+        bound = json.loads(card.read_text(encoding="utf-8")).get("expand_below_titles")
+        return None if bound is None else int(bound)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ModelError(
+            f"{card}: cannot be read ({error}); train the rewriter again with python -m jobs.train_rewriter"
+        ) from error
+
+
+def write_card(folder: Path, content: Mapping[str, object]) -> None:
+    """Writes the card, by which a folder is known as one of our own models."""
+    (folder / CARD_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def fingerprint_model(folder: Path) -> str:

@@ -26,6 +26,7 @@ from aisle.relevance.filter import OnnxRelevanceFilter, RawCosineFilter
 from aisle.retrieve.local import describe_in_shards, search_shards
 from aisle.retrieve.query import analyse
 from aisle.retrieve.shard import Shard
+from aisle.rewrite.model import CARD_FILE, expand_below_titles
 from aisle.rewrite.segmenter import OnnxSegmenter
 from aisle.rewrite.spelling import SpellingRepair
 from aisle.rewrite.understood import understood_words
@@ -69,6 +70,8 @@ class LoadedSnapshot:
     """None where `rewriter.spelling` is off, or where this process answers no queries."""
     segmenter: OnnxSegmenter | None = None
     """None where the snapshot has none, or where this process answers no queries."""
+    expand_below: int | None = None
+    """Of the snapshot's rewriter, see `aisle.rewrite.choose`; none where it has no bound, or there is no rewriter."""
 
     @property
     def snapshot_id(self) -> str:
@@ -183,6 +186,9 @@ class LoadedSnapshot:
             if Parts.QUERY in parts and "segmenter" in models
             else None,
             spelling=_open_spelling(settings, statistics, documents, analyzer, models["encoder"]),
+            expand_below=expand_below_titles(models["rewriter"])
+            if Parts.QUERY in parts and "rewriter" in models
+            else None,
         )
 
     def remembering(self, queries: int) -> LoadedSnapshot:
@@ -229,6 +235,8 @@ def _prefixes(parts: Parts, shards: Iterable[int], manifest: Manifest) -> list[s
         wanted += ["models/encoder/", STATISTICS_PATH]
         if "segmenter" in manifest.models:
             wanted.append("models/segmenter/")
+        if "rewriter" in manifest.models:
+            wanted.append(f"models/rewriter/{CARD_FILE}")
     if Parts.SHARDS in parts:
         wanted += [f"shards/{number:04d}/" for number in shards]
     if Parts.RANK in parts:

@@ -131,3 +131,16 @@ def test_a_missing_vllm_is_named_with_the_extra_to_install(monkeypatch: pytest.M
 def test_a_missing_model_is_refused_before_vllm_is_imported(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"config\.json"):
         VllmRewriter(tmp_path)
+
+
+@pytest.mark.slow
+async def test_samples_several_answers_to_a_query_and_none_to_a_long_one(
+    rewriter: VllmRewriter,
+) -> None:
+    long = " ".join(["word"] * 40)
+    drawn = await rewriter.sample(["wireles headphones", long, "usb cabel"], 8, seed=3)
+
+    assert [len(each) for each in drawn] == [8, 0, 8]
+    assert all(each.rewrite.original == "usb cabel" for each in drawn[2])
+    assert len({each.rewrite for some in drawn for each in some}) > 2
+    assert drawn == await rewriter.sample(["wireles headphones", long, "usb cabel"], 8, seed=3)

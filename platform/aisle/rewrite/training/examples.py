@@ -11,13 +11,14 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import Literal, Protocol
 
 from aisle.catalog.sample import RewriteExample, generate_queries
 from aisle.rewrite.training.unseen import invent_code, invent_measure, pick_unseen
 from aisle.stages import Rewrite, Segment
 
-Kind = Literal["sample", "mixed", "unseen"]
+Kind = Literal["sample", "mixed", "unseen", "shop"]
+"""`shop` are those of `aisle.rewrite.training.shop`, the others are made here."""
 _KINDS: tuple[Kind, ...] = ("sample", "mixed", "unseen")
 _WEIGHTS = (0.6, 0.15, 0.25)
 _OTHER_USES = (
@@ -34,10 +35,17 @@ _OTHER_USES = (
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A query as typed (`rewrite.original`) with the answer wanted, a segment for each word of `rewrite.query`."""
+    """A query as typed (`rewrite.original`) and the answer wanted; a segment for each word of its query, or none."""
 
     kind: Kind
     rewrite: Rewrite
+
+
+class Source(Protocol):
+    """Where examples come from."""
+
+    def __call__(self, n: int, seed: int) -> Iterator[Example]:
+        """`n` examples, the same for the same arguments; another seed gives others."""
 
 
 def generate_examples(

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from aisle.errors import ModelError
 from aisle.rewrite.prompt import compact_answer, compact_prompt
-from aisle.rewrite.training.examples import Example, generate_examples
+from aisle.rewrite.training.examples import Example, Source, generate_examples
 from aisle.rewrite.training.tokenizer import train_tokenizer
 
 logger = logging.getLogger(__name__)
@@ -68,7 +68,13 @@ class Progress:
 Report = Callable[[Progress], None]
 
 
-def train(plan: TrainingPlan, work_dir: Path, report: Report) -> tuple[Any, Any, Progress]:
+def train(
+    plan: TrainingPlan,
+    work_dir: Path,
+    report: Report,
+    source: Source = generate_examples,
+    start: tuple[Any, Any] | None = None,
+) -> tuple[Any, Any, Progress]:
     """Trains a model and its tokenizer, or goes on with the run that `work_dir` holds a checkpoint of.
 
     A run that stops at its time budget depends on the machine's speed; with `examples` reached first it repeats
@@ -78,6 +84,8 @@ def train(plan: TrainingPlan, work_dir: Path, report: Report) -> tuple[Any, Any,
         plan: what to train and for how long; a checkpoint of another plan is refused.
         work_dir: where the checkpoint is kept, made if missing.
         report: called about twice a minute and at the end.
+        source: of the examples; a checkpoint does not know it, so give every source a `work_dir` of its own.
+        start: model and tokenizer to begin with, the model is changed in place; a new pair where none.
 
     Returns:
         A `LlamaForCausalLM` in evaluation mode, its tokenizer, and where the run ended.
@@ -85,8 +93,11 @@ def train(plan: TrainingPlan, work_dir: Path, report: Report) -> tuple[Any, Any,
     torch.set_num_threads(plan.threads)
     torch.manual_seed(plan.seed)
     work_dir.mkdir(parents=True, exist_ok=True)
-    tokenizer = _tokenizer_of(plan)
-    model = build_model(plan, tokenizer)
+    if start is None:
+        tokenizer = _tokenizer_of(plan, source)
+        model = build_model(plan, tokenizer)
+    else:
+        model, tokenizer = start[0].float(), start[1]
     optimisers = _optimisers(plan, model)
     checkpoint = work_dir / "checkpoint.pt"
     step, elapsed_s, smoothed = _resume(checkpoint, plan, model, optimisers)
@@ -96,7 +107,7 @@ def train(plan: TrainingPlan, work_dir: Path, report: Report) -> tuple[Any, Any,
     model.train()
     started = time.monotonic() - elapsed_s
     saved = reported = time.monotonic()
-    for inputs, labels in _batches(plan, tokenizer, skip=step):
+    for inputs, labels in _batches(plan, tokenizer, source, skip=step):
         elapsed_s = time.monotonic() - started
         done = elapsed_s / budget_s
         if plan.examples is not None:
@@ -164,9 +175,9 @@ def save_model(model: Any, tokenizer: Any, out: Path) -> None:
         path.chmod(0o644)  # safetensors writes files that only their owner may read
 
 
-def _tokenizer_of(plan: TrainingPlan) -> Any:
+def _tokenizer_of(plan: TrainingPlan, source: Source) -> Any:
     def texts() -> Iterator[str]:
-        for example in generate_examples(plan.tokenizer_examples, plan.seed):
+        for example in source(plan.tokenizer_examples, plan.seed):
             rewrite = example.rewrite
             for text in (rewrite.original, rewrite.query, *rewrite.expansions):
                 yield f" {text}"
@@ -174,12 +185,14 @@ def _tokenizer_of(plan: TrainingPlan) -> Any:
     return train_tokenizer(texts(), plan.vocabulary)
 
 
-def _batches(plan: TrainingPlan, tokenizer: Any, skip: int) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(
+    plan: TrainingPlan, tokenizer: Any, source: Source, skip: int
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Endless batches of int64 (batch, longest), padded at the right; labels are `_IGNORED` outside the answer."""
     a_chunk = _CHUNK_EXAMPLES // plan.batch
     chunk, within = divmod(skip, a_chunk)
     while True:
-        examples = list(generate_examples(a_chunk * plan.batch, plan.seed * 1_000_003 + chunk))
+        examples = list(source(a_chunk * plan.batch, plan.seed * 1_000_003 + chunk))
         rows = sorted(_encode(examples, tokenizer), key=lambda row: len(row[0]) + len(row[1]))
         # Neighbours in length share a batch, so little is padding; the batches themselves come in random order.
         starts = torch.randperm(a_chunk, generator=torch.Generator().manual_seed(chunk)).tolist()
