@@ -57,9 +57,9 @@ def steps_of(settings: Settings, encoder_minutes: float, threads: int) -> list[S
             Step("encoder's night", "reindex", tuple(bare)),
         ]
     if settings.rewriter.mode == "vllm" and settings.rewriter.missing == "off":
-        out = ("--out", settings.rewriter.model, "--threads", str(threads))
+        rewriter = ("--out", settings.rewriter.model, "--threads", str(threads))
         steps += [
-            Step("rewriter", "train_rewriter", out),
+            Step("rewriter", "train_rewriter", rewriter),
             Step("rewriter's night", "reindex", tuple(bare)),
         ]
     ranker: tuple[str, ...] = ()

@@ -14,8 +14,8 @@ pytestmark = pytest.mark.cluster
 
 def test_a_shop_trains_its_own_rewriter_with_search_feedback(shop: Shop, tmp_path: Path) -> None:
     out = tmp_path / "rewriter"
-    words = ("--minutes", "0.15", "--rounds", "1", "--round-minutes", "0.05")
-    words += ("--round-queries", "30", "--answers", "3", "--out", str(out))
+    words = ["--minutes", "0.15", "--rounds", "1", "--round-minutes", "0.05"]
+    words += ["--round-queries", "30", "--answers", "3", "--out", str(out)]
     report, done = shop.run("train_rewriter", *words)
 
     assert done.returncode == 0, done.stderr[-3000:]

@@ -44,7 +44,9 @@ def test_the_worth_of_a_query_is_that_of_its_own_search(
     assert not np.array_equal(search.worth(beside), typed, equal_nan=True)
 
 
-def test_one_rewrite_a_query_is_wanted(rewards: tuple[Rewards, Judgments]) -> None:
+def test_one_rewrite_a_query_is_wanted(
+    rewards: tuple[Rewards, Judgments, Pipeline],
+) -> None:
     search, judgments, _ = rewards
     with pytest.raises(AssertionError):
         search.worth([Rewrite.unchanged(judgments.texts[0])] * (len(judgments.texts) + 1))
