@@ -83,7 +83,7 @@ class LlmJudge:
                     gpu_memory_utilization=gpu_memory_fraction,
                     enforce_eager=on_cpu,
                     disable_log_stats=True,
-                    distributed_executor_backend=vllm.UniProcExecutor if on_cpu else None,
+                    distributed_executor_backend=vllm.WatchedExecutor,
                 )
         except Exception as failure:
             raise ModelError(

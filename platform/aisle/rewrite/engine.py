@@ -109,7 +109,7 @@ class VllmRewriter:
             structured_outputs_config={"backend": "xgrammar", "disable_any_whitespace": True},
             disable_log_stats=True,
             # On CPU vLLM would put the model into a third process, to pin threads that we leave unpinned.
-            distributed_executor_backend=vllm.UniProcExecutor if on_cpu else None,
+            distributed_executor_backend=vllm.WatchedExecutor,
         )
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, name="aisle-rewriter", daemon=True)

@@ -35,7 +35,8 @@ class Vllm:
         from vllm.platforms import current_platform
         from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
         from vllm.v1.engine.async_llm import AsyncLLM
-        from vllm.v1.executor.uniproc_executor import UniProcExecutor
+
+        from aisle.rewrite.executor import WatchedExecutor
 
         self.AutoTokenizer: Any = AutoTokenizer
         self.AsyncEngineArgs: Any = AsyncEngineArgs
@@ -43,7 +44,7 @@ class Vllm:
         self.RequestOutputKind: Any = RequestOutputKind
         self.SamplingParams: Any = SamplingParams
         self.StructuredOutputsParams: Any = StructuredOutputsParams
-        self.UniProcExecutor: Any = UniProcExecutor
+        self.WatchedExecutor: Any = WatchedExecutor
         self.current_platform: Any = current_platform
         self.tokens_input: Any = tokens_input
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from aisle.errors import DeadlineExceeded, ModelError, StageError
@@ -144,3 +146,35 @@ async def test_samples_several_answers_to_a_query_and_none_to_a_long_one(
     assert all(each.rewrite.original == "usb cabel" for each in drawn[2])
     assert len({each.rewrite for some in drawn for each in some}) > 2
     assert drawn == await rewriter.sample(["wireles headphones", long, "usb cabel"], 8, seed=3)
+
+
+@pytest.mark.slow
+def test_the_engines_process_ends_when_its_parent_is_killed() -> None:
+    pytest.importorskip("vllm", reason="the extra 'rewrite' is not installed")
+    code = (
+        "import time, psutil\n"
+        "from aisle.rewrite import VllmRewriter\n"
+        "held = VllmRewriter('builtin')\n"
+        "children = psutil.Process().children(recursive=True)\n"
+        "print(*(c.pid for c in children if 'EngineCore' in ' '.join(c.cmdline())), flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    try:
+        assert parent.stdout is not None
+        pids: list[str] = []
+        while not (pids and all(word.isdigit() for word in pids)):
+            line = parent.stdout.readline()
+            assert line, "the parent ended before its engine was ready"
+            pids = line.split()
+        engines = [psutil.Process(int(pid)) for pid in pids]
+    finally:
+        parent.kill()
+        parent.wait()
+        if parent.stdout is not None:
+            parent.stdout.close()
+
+    assert len(engines) == 1
+    assert not psutil.wait_procs(engines, timeout=10)[1]
