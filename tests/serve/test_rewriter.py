@@ -26,6 +26,7 @@ class Engine:
         self.cache = Cache[str, Rewrite](0)
 
     async def rewrite(self, queries: list[str], _: Deadline) -> list[Rewrite]:
+        self.check_health()
         return [Rewrite.unchanged(query) for query in queries]
 
     def check_health(self) -> None:
@@ -146,13 +147,44 @@ async def test_the_engine_asked_for_last_stays_when_room_is_made(stage, engines)
     assert (a.closed, b.closed, c.closed) == (False, True, False)
 
 
-async def test_only_the_death_of_the_engine_in_use_costs_the_replica(stage, engines):
+async def test_an_engine_that_died_is_replaced_in_its_replica(stage, engines):
+    (first,) = engines.opened
+    first.dead = True
+    await stage.check_health()
+    await ready(stage, "a")
+    assert first.closed
+    assert [each.folder.name for each in engines.opened] == ["a", "a"]
+
+
+async def test_whoever_finds_an_engine_dead_has_it_replaced(stage, engines):
+    (first,) = engines.opened
+    first.dead = True
+    with pytest.raises(StageError):
+        await asked(stage, "a")
+    await ready(stage, "a")
+    assert len(engines.opened) == 2
+
+
+async def test_an_idle_engine_that_died_is_let_go(stage, engines):
     await stage.prepare("b")
     await ready(stage, "b")
     first, second = engines.opened
     first.dead = True
-    stage.check_health()
-    assert first.closed
-    second.dead = True
-    with pytest.raises(StageError):
-        stage.check_health()
+    await stage.check_health()
+    await asyncio.sleep(0.05)
+    assert (first.closed, second.closed) == (True, False)
+    assert len(engines.opened) == 2
+
+
+async def test_a_replica_in_which_no_engine_starts_any_more_is_given_up(stage, engines):
+    (first,) = engines.opened
+    first.dead = True
+    engines.broken.add("a")
+
+    async def many_checks() -> None:
+        for _ in range(200):
+            await stage.check_health()
+            await asyncio.sleep(0.01)
+
+    with pytest.raises(StageError, match="no rewrite engine starts in this replica: .*no weights"):
+        await many_checks()
