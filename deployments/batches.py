@@ -38,6 +38,11 @@ class Batches(Generic[A, R]):
         self._under_way: set[asyncio.Task[None]] = set()
         self._timer: asyncio.Handle | None = None
 
+    @property
+    def waiting(self) -> int:
+        """Requests that have no place in a batch yet."""
+        return len(self._waiting)
+
     async def __call__(self, asked: A) -> R:
         """Waits for a place in a batch, and for its answer. A caller that is cancelled gives its place up."""
         loop = asyncio.get_running_loop()

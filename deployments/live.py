@@ -72,7 +72,7 @@ class Live:
         self._rewriter, self._shards, self._ranker = rewriter, shards, ranker
         self._worker = Worker() if ranker is None else None
         self._answers = Answers(settings.serving.remembered_answers)
-        self._pace = Pace()
+        self._pace = Pace(settings.serving.batch_max)
         self.inside = 0
         """Searches that wait or are computed."""
         self._pipeline = self._compose(self.residents.load(self.residents.current_id()))
@@ -163,7 +163,7 @@ class Live:
         )
         responses = await (search if self._worker is None else self._worker.run(search))
         # What came too late for a pass is not counted: it says nothing of how long an answer takes.
-        self._pace.passed(started, time.monotonic(), len(asked))
+        self._pace.passed(started, time.monotonic(), len(asked), self._answer.waiting)
         self._telemetry.batch(len(asked), trace)
         self._count_memories()
         return responses
