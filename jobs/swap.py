@@ -243,13 +243,18 @@ def main() -> None:
     for chatty in ("faiss", "httpx", "aisle"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     chosen = [each for each in TOPOLOGIES if arguments.topology in (each, "both")]
+    rows: dict[str, dict[str, Any]] = {}
+    failure = ""
     try:
-        rows = _measure(chosen, arguments)
+        _measure(chosen, arguments, rows)
     except AisleError as error:
-        sys.exit(f"{type(error).__name__}: {error}")
-    for name in next(iter(rows.values())):
+        failure = f"{type(error).__name__}: {error}"
+    # What was measured before something failed was measured all the same.
+    for name in next(iter(rows.values()), ()):
         values = "".join(f"{row[name]!s:>12}" for row in rows.values())
         print(f"{name:20}{values}", file=sys.stderr)
+    if failure:
+        sys.exit(failure)
     ok = not any(
         row[name] for row in rows.values() for name in ("failed", "degraded", "mixed", "late")
     )
@@ -257,8 +262,10 @@ def main() -> None:
     sys.exit(0 if ok else 1)
 
 
-def _measure(chosen: Sequence[str], arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    rows = {}
+def _measure(
+    chosen: Sequence[str], arguments: argparse.Namespace, rows: dict[str, dict[str, Any]]
+) -> None:
+    """Puts a row a topology into `rows` as they come."""
     with tempfile.TemporaryDirectory(prefix="aisle-swap-") as folder, ExitStack() as stack:
         shop = _shop(arguments, Path(folder))
         cluster = stack.enter_context(
@@ -275,7 +282,6 @@ def _measure(chosen: Sequence[str], arguments: argparse.Namespace) -> dict[str, 
                 logger.warning("%d times %s", count, why)
             row = summary(shop, samples, switches)
             rows[topology] = row | {"deployed_s": round(deployed_s, 1)}
-    return rows
 
 
 def _shop(arguments: argparse.Namespace, folder: Path) -> Shop:
