@@ -1,8 +1,9 @@
-"""An S3 server over real HTTP in this process, moto's, that can go away and come back with what it held."""
+"""An S3 server over real HTTP in this process, moto's, that can be slow, or go away and come back with what it held."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -22,6 +23,7 @@ class S3Server:
     def __init__(self) -> None:
         self._app = DomainDispatcherApplication(create_backend_app)
         self.port = 0
+        self._delay_s = 0.0
         self._http: BaseWSGIServer | None = None
         self.start()
 
@@ -33,7 +35,7 @@ class S3Server:
     def start(self) -> None:
         """Listens, after the first time on the same port again."""
         self._http = make_server(
-            "127.0.0.1", self.port, self._app, threaded=True, request_handler=_Quiet
+            "127.0.0.1", self.port, self._answer, threaded=True, request_handler=_Quiet
         )
         self.port = self._http.server_port
         self._thread = threading.Thread(target=self._http.serve_forever, daemon=True)
@@ -46,6 +48,19 @@ class S3Server:
             self._thread.join()
             self._http.server_close()
             self._http = None
+
+    @contextmanager
+    def slow(self, seconds: float) -> Iterator[None]:
+        """Every answer begins so much later for the length of the block."""
+        self._delay_s = seconds
+        try:
+            yield
+        finally:
+            self._delay_s = 0.0
+
+    def _answer(self, environ: Any, start_response: Any) -> Any:
+        time.sleep(self._delay_s)
+        return self._app(environ, start_response)
 
     @contextmanager
     def away(self) -> Iterator[None]:

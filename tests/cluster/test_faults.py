@@ -174,6 +174,24 @@ def test_half_a_minute_without_the_store_goes_unnoticed_but_in_what_the_graph_sa
     graph.wait_for(live)
 
 
+def test_a_slow_store_makes_a_switch_slow_and_no_request(graph, say):
+    """A second and a half for every answer of the store: a switch needs a few, one after another."""
+    live, other = graph.shop.snapshots[-1], graph.shop.snapshots[0]
+
+    def switch() -> float:
+        with graph.server.slow(1.5):
+            graph.make_live(other)
+            return graph.wait_for(other)
+
+    samples, took_s = under_load(graph.url, graph.shop, switch)
+    say(f"slow store: switched after {took_s:.1f} s; {tally(samples)}")
+    assert took_s > 1.5
+    assert failures(samples) == {}
+    graph.right(samples)
+    graph.make_live(live)
+    graph.wait_for(live)
+
+
 def test_of_a_shard_that_hangs_the_other_replica_is_asked(graph, say):
     """One of two replicas stops without dying (SIGSTOP), as on a node that swaps or loses its disk."""
     victim = min(replicas(graph.cluster, "Shards0").values())
