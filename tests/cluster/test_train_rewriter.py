@@ -31,3 +31,4 @@ def test_a_shop_trains_its_own_rewriter_with_search_feedback(shop: Shop, tmp_pat
     assert start["worth_served"] >= start["worth_typed"] - 0.02
     assert learnt["helped"] + learnt["harmed"] <= learnt["queries"]
     assert "--words shop" in card["made_by"]
+    assert card["helps"] or "leave rewriter.mode off" in done.stderr
