@@ -116,7 +116,7 @@ segmenter: setup ## train the query segmenter on QueryNER's queries (AISLE_DATA)
 relevance: setup ## every model and table of the benchmark sets, from AISLE_DATA; hours on 2 cores (SETS=icecat: one set)
 	@test -n "$(AISLE_DATA)" || { echo "relevance: set AISLE_DATA to the folder of the data sets" >&2; exit 1; }
 	@set -e; for set in $(SETS); do \
-	  case $$set in homedepot) minutes=25;; *) minutes=4;; esac; \
+	  case $$set in homedepot) minutes=12;; *) minutes=4;; esac; \
 	  $(PY) -m jobs.relevance --config configs/benchmarks/$$set.yaml --encoder-minutes $$minutes $(ARGS); \
 	done
 SETS := icecat crowdflower homedepot
