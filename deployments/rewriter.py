@@ -110,10 +110,7 @@ class RewriterStage:
         return "; ".join(starting + failed) or None
 
     async def check_health(self) -> None:
-        """Replaces engines whose process has died; fails where none is left and none starts, so that Serve tries.
-
-        Another engine in this replica answers in a third of the time that a new replica takes.
-        """
+        """Replaces engines whose process has died; fails where none is left and none starts, so that Serve tries."""
         for fingerprint in list(self._engines):
             self._replace_if_dead(fingerprint)
         if not self._engines:

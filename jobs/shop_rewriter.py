@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from aisle.config import Settings
-from aisle.evaluation import Judgments, paired_difference
+from aisle.evaluation import Interval, Judgments, paired_difference
 from aisle.evaluation.systems import REWRITE
 from aisle.local import open_rewriter
 from aisle.pipeline import Pipeline
@@ -77,10 +78,14 @@ class OnDev:
         below = np.array(self.given) & (np.array(self.titles) < self.expand_below)
         return np.where(below, self.expanded, self.corrected)
 
+    @property
+    def gain(self) -> Interval:
+        """Of what is served over the query as typed."""
+        return paired_difference(self.served, self.typed, seed=0)
+
     def summary(self) -> dict[str, Any]:
         """Means, and how many queries the rewrites help and harm."""
-        change = self.served - self.typed
-        gain = paired_difference(self.served, self.typed, seed=0)
+        change, gain = self.served - self.typed, self.gain
         return {
             "worth_typed": _mean(self.typed),
             "worth_corrected": _mean(self.corrected),
@@ -137,8 +142,8 @@ def train_shop_rewriter(
             asked = train_split.sampled(feedback.queries)
             groups = sample_groups(engine, pipeline, asked, feedback.answers, threads, number)
         lessons = Lessons(tuple(group.lesson for group in groups), shop)
-        rounds[-1] |= taught(groups)
-        logger.info("taught: %s", taught(groups))
+        rounds[-1] |= (lesson := taught(groups))
+        logger.info("taught: %s", lesson)
         tuning = replace(
             plan,
             minutes=feedback.minutes,
@@ -150,12 +155,10 @@ def train_shop_rewriter(
             tuning, work / f"round-{number + 1}", report, lessons, (model, tokenizer)
         )
     assert kept is not None
-    out.mkdir(parents=True, exist_ok=True)
-    for path in best.iterdir():
-        (out / path.name).write_bytes(path.read_bytes())
+    shutil.copytree(best, out, dirs_exist_ok=True)
     for checkpoint in work.glob("*/checkpoint.pt"):
         checkpoint.unlink()  # a finished run starts anew next time
-    gain = paired_difference(kept.served, kept.typed, seed=0)
+    gain = kept.gain
     if gain.low <= 0:
         logger.warning(
             "nothing shows that these rewrites help on dev (%.4f, 95 %% interval %.4f to %.4f); spelling repair does "
